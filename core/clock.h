@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Monotonic time in nanoseconds, behind a seam so that tests own it.
+#pragma once
+
+#include <ctime>
+
+#include <cstdint>
+
+namespace sluice {
+
+class Clock {
+ public:
+  virtual ~Clock() = default;
+  virtual uint64_t NowNs() noexcept = 0;
+};
+
+// CLOCK_MONOTONIC. Any thread.
+class SystemClock final : public Clock {
+ public:
+  uint64_t NowNs() noexcept override {
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+  }
+};
+
+// Stands still until it is moved. One thread.
+class ManualClock final : public Clock {
+ public:
+  uint64_t NowNs() noexcept override { return now_ns_; }
+  void Advance(uint64_t ns) { now_ns_ += ns; }
+
+ private:
+  uint64_t now_ns_ = 1;
+};
+
+}  // namespace sluice

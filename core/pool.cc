@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/pool.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "core/units.h"
+
+namespace sluice {
+
+Arena::Arena(size_t bytes) : base_(nullptr), bytes_(std::max<size_t>(AlignUp(bytes, 4096), 4096)) {
+  void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  SLUICE_CHECK(memory != MAP_FAILED);
+  base_ = static_cast<char*>(memory);
+}
+
+BioPool::BioPool(uint32_t credits, uint32_t reactors)
+    : credits_(credits), cells_(size_t{credits} * reactors), lists_(size_t{credits} * reactors) {}
+
+bool BioPool::Reserve(uint32_t cells) noexcept {
+  SLUICE_CHECK(cells <= credits_);
+  if (cells > credits_ - reserved_) return false;
+  reserved_ += cells;
+  return true;
+}
+
+void BioPool::Unreserve(uint32_t cells) noexcept {
+  SLUICE_CHECK(cells <= reserved_);
+  reserved_ -= cells;
+}
+
+BufferPool::BufferPool(size_t bytes) : arena_(bytes), blocks_(bytes / kBlockMin) {
+  SLUICE_CHECK(bytes > 0 && bytes % kBlockMax == 0 && bytes / kBlockMin < kNone);
+  std::fill(std::begin(heads_), std::end(heads_), kNone);
+  constexpr uint32_t kUnits = kBlockMax / kBlockMin;
+  for (size_t unit = blocks_.size(); unit >= kUnits; unit -= kUnits) {
+    PushFree(static_cast<uint32_t>(unit - kUnits), kOrders - 1);
+  }
+  free_bytes_ = bytes;
+}
+
+void BufferPool::PushFree(uint32_t unit, int order) noexcept {
+  Block& block = blocks_[unit];
+  block.free = true;
+  block.order = static_cast<uint8_t>(order);
+  block.prev = kNone;
+  block.next = heads_[order];
+  if (block.next != kNone) blocks_[block.next].prev = unit;
+  heads_[order] = unit;
+}
+
+void BufferPool::RemoveFree(uint32_t unit) noexcept {
+  Block& block = blocks_[unit];
+  if (block.prev != kNone) {
+    blocks_[block.prev].next = block.next;
+  } else {
+    heads_[block.order] = block.next;
+  }
+  if (block.next != kNone) blocks_[block.next].prev = block.prev;
+  block.free = false;
+}
+
+uint32_t BufferPool::TakeBlock(int order) noexcept {
+  int from = order;
+  while (from < kOrders && heads_[from] == kNone) ++from;
+  if (from == kOrders) return kNone;
+  const uint32_t unit = heads_[from];
+  RemoveFree(unit);
+  while (from > order) {
+    --from;
+    PushFree(unit + (1U << from), from);
+  }
+  blocks_[unit].order = static_cast<uint8_t>(order);
+  free_bytes_ -= size_t{kBlockMin} << order;
+  return unit;
+}
+
+void BufferPool::GiveBlock(uint32_t unit) noexcept {
+  SLUICE_CHECK(unit < blocks_.size() && !blocks_[unit].free);
+  int order = blocks_[unit].order;
+  free_bytes_ += size_t{kBlockMin} << order;
+  while (order < kOrders - 1) {
+    const uint32_t buddy = unit ^ (1U << order);
+    if (!blocks_[buddy].free || blocks_[buddy].order != order) break;
+    RemoveFree(buddy);
+    unit = std::min(unit, buddy);
+    ++order;
+  }
+  PushFree(unit, order);
+}
+
+uint16_t BufferPool::Take(uint32_t bytes, Segment* segs) noexcept {
+  SLUICE_CHECK(bytes > 0 && bytes <= kMaxTransfer);
+  if (AlignUp(bytes, kBlockMin) > free_bytes_) return 0;
+  // One block that fits, else ever smaller ones while kMaxSegments of them can still do it.
+  int order = std::bit_width((bytes - 1) / kBlockMin);
+  uint16_t count = 0;
+  uint32_t left = bytes;
+  while (left > 0) {
+    const uint32_t unit = TakeBlock(order);
+    if (unit == kNone) {
+      const uint32_t smaller = order > 0 ? kBlockMin << (order - 1) : 0;
+      if (smaller == 0 || uint64_t{smaller} * (kMaxSegments - count) < left) {
+        Give(segs, count);
+        return 0;
+      }
+      --order;
+      continue;
+    }
+    const uint32_t part = std::min(left, kBlockMin << order);
+    segs[count++] = {arena_.base() + size_t{unit} * kBlockMin, part};
+    left -= part;
+    if (count == kMaxSegments && left > 0) {
+      Give(segs, count);
+      return 0;
+    }
+  }
+  return count;
+}
+
+void BufferPool::Give(const Segment* segs, uint16_t count) noexcept {
+  for (uint16_t i = 0; i < count; ++i) {
+    const auto at = static_cast<size_t>(static_cast<char*>(segs[i].iov_base) - arena_.base());
+    SLUICE_CHECK(at < arena_.bytes() && at % kBlockMin == 0);
+    GiveBlock(static_cast<uint32_t>(at / kBlockMin));
+  }
+}
+
+}  // namespace sluice

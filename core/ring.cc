@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/ring.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "core/check.h"
+#include "core/units.h"
+
+namespace sluice {
+namespace {
+
+constexpr unsigned kSqEntries = 1024;
+constexpr unsigned kCqEntries = 8192;
+
+absl::Status NoRing(int error) {
+  if (error == ENOSYS || error == EPERM || error == EACCES) {
+    return absl::UnavailableError(
+        absl::StrCat("io_uring is refused here (", strerror(error),
+                     "). In a container, run with a seccomp profile that allows io_uring_setup, "
+                     "io_uring_enter and "
+                     "io_uring_register; elsewhere, check `sysctl kernel.io_uring_disabled` (0 "
+                     "allows it; Linux 5.11 or newer "
+                     "is needed)"));
+  }
+  return absl::UnavailableError(absl::StrCat("io_uring_setup: ", strerror(error)));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<RingPoller>> RingPoller::Create() {
+  // Best first; an older kernel refuses flags that it does not know with EINVAL.
+  static constexpr unsigned kModes[] = {
+      IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
+          IORING_SETUP_SUBMIT_ALL,
+      IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL,
+      0,
+  };
+  std::unique_ptr<RingPoller> poller(new RingPoller);
+  int error = 0;
+  for (unsigned mode : kModes) {
+    io_uring_params params{};
+    params.flags = mode | IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE;
+    params.cq_entries = kCqEntries;
+    error = -io_uring_queue_init_params(kSqEntries, &poller->ring_, &params);
+    if (error == 0) {
+      poller->initialised_ = true;
+      poller->task_run_flag_ = (mode & IORING_SETUP_TASKRUN_FLAG) != 0;
+      if ((params.features & IORING_FEAT_EXT_ARG) == 0) return NoRing(ENOSYS);
+      break;
+    }
+    if (error != EINVAL) break;
+  }
+  if (error != 0) return NoRing(error);
+  poller->event_fd_ = eventfd(0, EFD_CLOEXEC);
+  if (poller->event_fd_ < 0)
+    return absl::UnavailableError(absl::StrCat("eventfd: ", strerror(errno)));
+  return poller;
+}
+
+RingPoller::~RingPoller() {
+  if (initialised_) io_uring_queue_exit(&ring_);
+  if (event_fd_ >= 0) close(event_fd_);
+}
+
+void RingPoller::Start() noexcept {
+  SLUICE_CHECK(io_uring_enable_rings(&ring_) == 0);
+  wake_.done = [](RingOp&) noexcept {};
+  ArmWake();
+}
+
+void RingPoller::ArmWake() noexcept {
+  io_uring_prep_read(Prepare(&wake_), event_fd_, &event_count_, sizeof(event_count_), 0);
+}
+
+void RingPoller::Wake() noexcept {
+  const uint64_t one = 1;
+  // Fails only when the counter is full, and then the reader is awake anyhow.
+  [[maybe_unused]] const ssize_t written = write(event_fd_, &one, sizeof(one));
+}
+
+bool RingPoller::Reap(ReadyList& ready) noexcept {
+  io_uring_cqe* cqe = nullptr;
+  unsigned head = 0;
+  unsigned count = 0;
+  bool woken = false;
+  io_uring_for_each_cqe(&ring_, head, cqe) {
+    ++count;
+    auto* op = static_cast<RingOp*>(io_uring_cqe_get_data(cqe));
+    if (op == nullptr) continue;  // a cancel's own completion
+    op->result = cqe->res;
+    op->cqe_flags = cqe->flags;
+    if (op == &wake_) {
+      woken = true;
+    } else {
+      ready.push_back(*op);
+    }
+  }
+  io_uring_cq_advance(&ring_, count);
+  if (woken) ArmWake();
+  return count > 0;
+}
+
+void RingPoller::Poll(uint64_t timeout_ns, ReadyList& ready) noexcept {
+  const unsigned prepared = io_uring_sq_ready(&ring_);
+  if (timeout_ns == 0) {
+    const bool pending = !task_run_flag_ || (__atomic_load_n(ring_.sq.kflags, __ATOMIC_RELAXED) &
+                                             (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+    if (prepared > 0 || pending) {
+      ++enters_;
+      io_uring_submit_and_get_events(&ring_);
+    }
+    Reap(ready);
+    return;
+  }
+  if (io_uring_cq_ready(&ring_) > 0 && prepared == 0) {
+    Reap(ready);
+    return;
+  }
+  __kernel_timespec limit{};
+  limit.tv_sec = static_cast<int64_t>(timeout_ns / kSecond);
+  limit.tv_nsec = static_cast<long long>(timeout_ns % kSecond);
+  io_uring_cqe* cqe = nullptr;
+  ++enters_;
+  const int result = io_uring_submit_and_wait_timeout(
+      &ring_, &cqe, 1, timeout_ns == kForever ? nullptr : &limit, nullptr);
+  SLUICE_CHECK(result >= 0 || result == -ETIME || result == -EINTR || result == -EAGAIN ||
+               result == -EBUSY);
+  Reap(ready);
+}
+
+io_uring_sqe* RingPoller::Prepare(RingOp* op) noexcept {
+  io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
+  while (sqe == nullptr) {
+    ++enters_;
+    io_uring_submit(&ring_);
+    sqe = io_uring_get_sqe(&ring_);
+  }
+  ++sqes_;
+  io_uring_sqe_set_data(sqe, op);  // the io_uring_prep_* that follows leaves it alone
+  return sqe;
+}
+
+void RingPoller::Readv(RingOp& op, int fd, const Segment* segs, uint32_t count,
+                       uint64_t offset) noexcept {
+  io_uring_prep_readv(Prepare(&op), fd, segs, count, offset);
+}
+
+void RingPoller::Writev(RingOp& op, int fd, const Segment* segs, uint32_t count, uint64_t offset,
+                        int rw_flags) noexcept {
+  io_uring_prep_writev2(Prepare(&op), fd, segs, count, offset, rw_flags);
+}
+
+void RingPoller::Fdatasync(RingOp& op, int fd) noexcept {
+  io_uring_prep_fsync(Prepare(&op), fd, IORING_FSYNC_DATASYNC);
+}
+
+void RingPoller::Fallocate(RingOp& op, int fd, int mode, uint64_t offset,
+                           uint64_t length) noexcept {
+  io_uring_prep_fallocate(Prepare(&op), fd, mode, static_cast<off_t>(offset),
+                          static_cast<off_t>(length));
+}
+
+void RingPoller::Fadvise(RingOp& op, int fd, uint64_t offset, uint32_t length,
+                         int advice) noexcept {
+  io_uring_prep_fadvise(Prepare(&op), fd, offset, static_cast<off_t>(length), advice);
+}
+
+void RingPoller::Recvmsg(RingOp& op, int fd, msghdr* message, uint32_t flags) noexcept {
+  io_uring_prep_recvmsg(Prepare(&op), fd, message, flags);
+}
+
+void RingPoller::Sendmsg(RingOp& op, int fd, const msghdr* message, uint32_t flags) noexcept {
+  io_uring_prep_sendmsg(Prepare(&op), fd, message, flags);
+}
+
+void RingPoller::Accept(RingOp& op, int fd) noexcept {
+  io_uring_prep_accept(Prepare(&op), fd, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+}
+
+void RingPoller::PollFd(RingOp& op, int fd, uint32_t events) noexcept {
+  io_uring_prep_poll_add(Prepare(&op), fd, events);
+}
+
+void RingPoller::CancelOp(RingOp& op) noexcept { io_uring_prep_cancel(Prepare(nullptr), &op, 0); }
+
+}  // namespace sluice

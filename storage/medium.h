@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// The seam between policy and the world: what a disk's bytes lie on. A file or block device by
+// io_uring, memory, nothing, or in tests a simulated, slow, short or failing one. A medium carries
+// out; it does not queue, order, merge, retry or round.
+//
+// All calls are made on the disk's home reactor.
+#pragma once
+
+#include <cstdint>
+
+#include "core/bio.h"
+#include "core/poller.h"
+#include "core/target.h"
+
+namespace sluice {
+
+class ReactorSet;
+
+// One operation on the medium, in the medium's own units. The disk owns it and keeps it, and all
+// memory named, until it has ended.
+struct MediumIo {
+  RingOp
+      op;  // the medium's, to be completed by; may be used as a list hook by others than the ring
+  Op what = Op::kRead;
+  uint8_t flags = 0;    // kFua (only if native_fua), kNoHole, kFastZero, kBorrow
+  uint64_t offset = 0;  // bytes; kRead, kWrite, kZero, kTrim: a multiple of MediumLimits::block
+  uint32_t length = 0;  // bytes, a multiple of it too
+  const Segment* segs =
+      nullptr;  // each base a multiple of mem_align, each length of block; sum is `length`
+  uint32_t seg_count = 0;  // at most MediumLimits::segments_max
+  Loan* loan = nullptr;    // out: for kBorrow, when the medium lent instead of filling
+  int64_t result =
+      0;  // out: bytes done (short is allowed for data), or a negative errno; 0 for the rest
+  void (*done)(MediumIo& io) noexcept =
+      nullptr;  // ends a kPending one; called by the reactor, never inside Start()
+};
+
+enum class Started : uint8_t {
+  kPending,  // taken; `done` will be called
+  kDone,     // ended at once; `result` says how; `done` will not be called
+  kFull,     // not taken: ask again after a completion
+};
+
+struct MediumLimits {
+  uint64_t size = 0;               // bytes, a multiple of block
+  uint32_t block = 512;            // granularity of offsets and lengths, bytes
+  uint32_t physical_block = 4096;  // below it the device itself reads, modifies and writes
+  uint32_t mem_align = 512;        // of each segment's base, bytes
+  uint32_t transfer_max =
+      1 << 20;  // bytes worth gathering into one data operation; single bios may be longer
+  uint32_t segments_max = 1024;  // segments of one operation
+  uint32_t depth = 32;           // operations worth having under way
+  uint32_t lend_bytes_max = 0;   // longest kBorrow read; 0: never lends
+  bool read_only = false;
+  bool rotational = false;
+  bool volatile_cache = true;  // kFlush does something; false: writes are stable when done
+  bool native_fua = false;     // kFua on kWrite is honoured by the medium
+  bool page_cache = false;     // errors may surface in another operation than their own (promise 2)
+  bool can_trim = false;
+  bool can_zero = false;       // kZero may work; -EOPNOTSUPP tells if it does not after all
+  bool can_fast_zero = false;  // kZero is always faster than writing
+};
+
+class Medium {
+ public:
+  virtual ~Medium() = default;
+  virtual const MediumLimits& limits() const noexcept = 0;
+
+  // kNoHome for a medium without state, that any reactor may use at any time.
+  virtual bool any_reactor() const noexcept { return false; }
+
+  // Called once, on the reactor whose thread makes all calls from then on.
+  virtual void Attach(uint16_t reactor) noexcept = 0;
+
+  [[nodiscard]] virtual Started Start(MediumIo& io) noexcept = 0;
+
+  // As Target::QueryExtents(), within the medium.
+  virtual void QueryExtents(ExtentQuery& query) noexcept = 0;
+};
+
+}  // namespace sluice
