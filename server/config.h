@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the process is told to serve: plain structs, filled from a file of sluice.v1.Config
+// (proto/sluice/v1/config.proto documents every field) or from the command line (server/cli.h),
+// checked once, constant from then on. Protobuf stays inside config.cc.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "core/units.h"
+#include "server/address.h"
+#include "storage/topology.h"
+
+namespace sluice {
+
+struct ExportConfig {
+  std::string name;
+  std::string volume;  // name of a disk or volume
+  std::string description;
+  bool read_only = false;
+  uint32_t priority = 1;
+  uint32_t weight = 100;
+};
+
+struct NbdConfig {
+  std::vector<Address> listen;
+  bool insecure_tcp = false;
+  mode_t socket_mode = 0600;
+  std::string socket_owner;  // "USER:GROUP", "USER", ":GROUP" or empty
+  std::string
+      default_export;  // what the empty name means; empty: the only export, if there is only one
+};
+
+struct LimitsConfig {
+  uint32_t handshakes = 100;
+  uint32_t connections = 1000;
+  uint32_t handshake_timeout_s = 10;
+  uint32_t payload_timeout_s = 30;
+  uint32_t idle_timeout_s = 0;  // 0: never
+  uint32_t io_timeout_s = 60;
+  uint32_t drain_timeout_s = 30;
+  uint32_t requests_per_connection = 256;
+  uint64_t pool_bytes = 256 * kMiB;  // of each reactor
+};
+
+struct Config {
+  NbdConfig nbd;
+  TopologySpec topology;
+  std::vector<ExportConfig> exports;
+  std::vector<std::string> disk_roots;
+  LimitsConfig limits;
+  uint32_t reactors = 0;  // 0: one per usable CPU
+  std::string strategy_dir;
+};
+
+// What is wrong, and where: `key` is a path of the schema's field names, as in "disk[2].depth" or
+// "limits.handshakes".
+struct ConfigProblem {
+  std::string key;
+  std::string text;
+};
+
+// Fills in what has a default (the NBD door) and checks everything that can be known without
+// opening a disk: ranges, names, duplicates, references, cycles, nesting, plain TCP beyond
+// loopback. The first problem, or nothing.
+std::optional<ConfigProblem> CompleteAndCheck(Config& config);
+
+// Reads, completes and checks a file: JSON if its first character that is no blank is '{', else
+// textproto. Errors are one line: `FILE:LINE: key: what is wrong, and the cure` (JSON: `FILE: key:
+// ...`). Blocks; main thread.
+absl::StatusOr<Config> LoadConfig(const std::string& file);
+
+// The same for a text at hand; `file` only names it in errors.
+absl::StatusOr<Config> ParseConfig(const std::string& file, const std::string& text);
+
+// The names of config.proto's numbers and strings that need a look of their own: "0660" → 0660.
+absl::StatusOr<mode_t> ParseSocketMode(absl::string_view text);
+
+}  // namespace sluice

@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "server/config.h"
+#include "server/text.h"
+
+namespace sluice {
+namespace {
+
+using Problem = std::optional<ConfigProblem>;
+
+constexpr size_t kMaxEntries = 1024;
+constexpr size_t kMaxDoors = 64;
+constexpr size_t kMaxLegs = 64;
+constexpr int kMaxDepth = 4;
+constexpr uint64_t kMaxBytes = uint64_t{1} << 62;
+constexpr uint64_t kMinChunk = 64 * kKiB;
+constexpr uint64_t kMaxChunk = kGiB;
+
+Problem Wrong(std::string key, std::string text) {
+  return ConfigProblem{std::move(key), std::move(text)};
+}
+
+Problem CheckRange(const std::string& key, uint64_t value, uint64_t low, uint64_t high) {
+  if (value >= low && value <= high) return {};
+  return Wrong(key, absl::StrCat(value, " is out of range: give ", low, " to ", high));
+}
+
+Problem CheckCount(const std::string& key, size_t count, size_t most) {
+  if (count <= most) return {};
+  return Wrong(absl::StrCat(key, "[", most, "]"), absl::StrCat("too many: at most ", most));
+}
+
+bool IsName(const std::string& name) {
+  return !name.empty() && name.size() <= 64 && std::all_of(name.begin(), name.end(), [](char c) {
+    return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.' || c == '-';
+  });
+}
+
+bool IsStrategy(const std::string& name) {
+  return name.size() <= 64 && std::all_of(name.begin(), name.end(), [](char c) {
+           return absl::ascii_islower(static_cast<unsigned char>(c)) ||
+                  absl::ascii_isdigit(static_cast<unsigned char>(c)) || c == '_';
+         });
+}
+
+Problem CheckDoors(NbdConfig& nbd) {
+  if (nbd.listen.empty()) nbd.listen.push_back(*ParseAddress("127.0.0.1:10809"));
+  if (auto p = CheckCount("nbd.listen", nbd.listen.size(), kMaxDoors)) return p;
+  for (size_t i = 0; i < nbd.listen.size(); ++i) {
+    const std::string key = absl::StrCat("nbd.listen[", i, "]");
+    const Address& address = nbd.listen[i];
+    if (!nbd.insecure_tcp && !address.IsLocal()) {
+      return Wrong(key,
+                   absl::StrCat(address.ToString(),
+                                " is plain TCP beyond loopback: whoever reaches it owns the data; "
+                                "listen on 127.0.0.1, [::1] or unix:PATH, or allow it with "
+                                "insecure_tcp: true (--insecure-tcp)"));
+    }
+    for (size_t j = 0; j < i; ++j) {
+      const bool any_port = address.kind == Address::Kind::kTcp && address.port == 0;
+      if (nbd.listen[j] == address && !any_port) {
+        return Wrong(key, absl::StrCat(address.ToString(), " is there twice: remove one"));
+      }
+    }
+  }
+  if ((nbd.socket_mode & ~mode_t{0777}) != 0 || (nbd.socket_mode & 0600) != 0600) {
+    return Wrong("nbd.socket_mode", "give octal permissions from 0600 to 0777");
+  }
+  return {};
+}
+
+Problem CheckDisk(const std::string& key, const DiskSpec& disk) {
+  if (disk.kind == DiskSpec::Kind::kPath) {
+    if (disk.path.empty()) return Wrong(key + ".path", "is empty: name a file or block device");
+    if (disk.path.size() > 4095 || disk.path.find('\0') != std::string::npos) {
+      return Wrong(key + ".path", "is no path: at most 4095 bytes, no NUL");
+    }
+    if (disk.size_bytes > kMaxBytes) {
+      return Wrong(key + ".create_bytes", "is out of range: give at most 2^62");
+    }
+  }
+  if (!IsStrategy(disk.bufq)) {
+    return Wrong(
+        key + ".bufq",
+        absl::StrCat(Quote(disk.bufq), " is no strategy's name: see sluiced --list-strategies"));
+  }
+  if (disk.depth != 0) {
+    if (auto p = CheckRange(key + ".depth", disk.depth, 1, 4096)) return p;
+  }
+  if (disk.block_size != 0) {
+    if (auto p = CheckRange(key + ".block_size_bytes", disk.block_size, 512, 65536)) return p;
+    if (!IsPowerOfTwo(disk.block_size)) {
+      return Wrong(key + ".block_size_bytes",
+                   absl::StrCat(disk.block_size, " is no power of two: give 512, 1024 ... 65536"));
+    }
+  }
+  if (disk.io_timeout_s != 0) {
+    if (auto p = CheckRange(key + ".io_timeout_s", disk.io_timeout_s, 1, 86400)) return p;
+  }
+  const uint64_t block = disk.block_size == 0 ? kSector : disk.block_size;
+  const bool sized = disk.kind != DiskSpec::Kind::kPath || disk.size_bytes != 0;
+  if (sized) {
+    const char* field = disk.kind == DiskSpec::Kind::kPath     ? ".create_bytes"
+                        : disk.kind == DiskSpec::Kind::kMemory ? ".memory_bytes"
+                                                               : ".null_bytes";
+    if (auto p = CheckRange(key + field, disk.size_bytes, block, kMaxBytes)) return p;
+    if (disk.size_bytes % block != 0) {
+      return Wrong(key + field,
+                   absl::StrCat(disk.size_bytes,
+                                " is no multiple of the block: give a multiple of ", block));
+    }
+  }
+  return {};
+}
+
+Problem CheckVolume(const std::string& key, const VolumeSpec& volume) {
+  switch (volume.kind) {
+    case VolumeSpec::Kind::kSlice:
+      if (volume.offset_bytes % kSector != 0 || volume.offset_bytes > kMaxBytes) {
+        return Wrong(key + ".slice.offset_bytes", "give a multiple of 512, at most 2^62");
+      }
+      if (volume.size_bytes == 0 || volume.size_bytes % kSector != 0 ||
+          volume.size_bytes > kMaxBytes) {
+        return Wrong(key + ".slice.size_bytes", "give a multiple of 512, 512 to 2^62");
+      }
+      return {};
+    case VolumeSpec::Kind::kStripe:
+      if (!IsPowerOfTwo(volume.chunk_bytes) || volume.chunk_bytes < kMinChunk ||
+          volume.chunk_bytes > kMaxChunk) {
+        return Wrong(key + ".stripe.chunk_bytes",
+                     absl::StrCat(volume.chunk_bytes,
+                                  " is no chunk: give a power of two, 65536 to 1073741824"));
+      }
+      break;
+    case VolumeSpec::Kind::kConcat:
+      break;
+  }
+  const std::string legs =
+      key + (volume.kind == VolumeSpec::Kind::kStripe ? ".stripe" : ".concat") + ".leg";
+  if (volume.legs.empty()) return Wrong(legs, "is missing: name 1 to 64 disks or volumes");
+  if (auto p = CheckCount(legs, volume.legs.size(), kMaxLegs)) return p;
+  std::set<std::string> seen;
+  for (size_t i = 0; i < volume.legs.size(); ++i) {
+    if (!seen.insert(volume.legs[i]).second) {
+      return Wrong(absl::StrCat(legs, "[", i, "]"),
+                   absl::StrCat(Quote(volume.legs[i]), " is a leg twice: remove one"));
+    }
+  }
+  return {};
+}
+
+std::string LegKey(size_t volume, const VolumeSpec& config, size_t leg) {
+  switch (config.kind) {
+    case VolumeSpec::Kind::kSlice:
+      return absl::StrCat("volume[", volume, "].slice.of");
+    case VolumeSpec::Kind::kConcat:
+      return absl::StrCat("volume[", volume, "].concat.leg[", leg, "]");
+    case VolumeSpec::Kind::kStripe:
+      return absl::StrCat("volume[", volume, "].stripe.leg[", leg, "]");
+  }
+  return {};
+}
+
+// Names of disks and volumes, and how deep the volumes nest.
+class Names {
+ public:
+  Problem Add(const Config& config) {
+    for (size_t i = 0; i < config.topology.disks.size(); ++i) {
+      if (auto p = Declare(absl::StrCat("disk[", i, "].name"), config.topology.disks[i].name, -1))
+        return p;
+    }
+    for (size_t i = 0; i < config.topology.volumes.size(); ++i) {
+      if (auto p = Declare(absl::StrCat("volume[", i, "].name"), config.topology.volumes[i].name,
+                           static_cast<int>(i))) {
+        return p;
+      }
+    }
+    for (size_t i = 0; i < config.topology.volumes.size(); ++i) {
+      for (size_t leg = 0; leg < config.topology.volumes[i].legs.size(); ++leg) {
+        if (auto p = CheckKnown(LegKey(i, config.topology.volumes[i], leg),
+                                config.topology.volumes[i].legs[leg])) {
+          return p;
+        }
+      }
+    }
+    depth_.assign(config.topology.volumes.size(), 0);
+    for (size_t i = 0; i < config.topology.volumes.size(); ++i) {
+      if (DepthOf(config, i, 1) > kMaxDepth) {
+        return Wrong(absl::StrCat("volume[", i, "].name"),
+                     absl::StrCat(Quote(config.topology.volumes[i].name), " nests deeper than ",
+                                  kMaxDepth, " volumes or contains itself: flatten it"));
+      }
+    }
+    return {};
+  }
+
+  Problem CheckKnown(const std::string& key, const std::string& name) const {
+    if (volume_of_.contains(name)) return {};
+    return Wrong(
+        key, name.empty()
+                 ? "is missing: name a disk or volume"
+                 : absl::StrCat(Quote(name), " is no disk or volume: declare one of that name"));
+  }
+
+ private:
+  Problem Declare(const std::string& key, const std::string& name, int volume) {
+    if (!IsName(name)) {
+      return Wrong(key,
+                   absl::StrCat(Quote(name), " is no name: give 1 to 64 of A-Z a-z 0-9 _ . -"));
+    }
+    if (!volume_of_.emplace(name, volume).second) {
+      return Wrong(key,
+                   absl::StrCat(Quote(name), " is the name of two disks or volumes: rename one"));
+    }
+    return {};
+  }
+
+  // How many volumes deep `volume` is, itself included; more than kMaxDepth as soon as that is
+  // known, which also ends cycles.
+  int DepthOf(const Config& config, size_t volume, int level) {
+    if (level > kMaxDepth) return level;
+    if (depth_[volume] != 0) return depth_[volume];
+    int deepest = 0;
+    for (const std::string& leg : config.topology.volumes[volume].legs) {
+      const int child = volume_of_.at(leg);
+      if (child < 0) continue;
+      deepest = std::max(deepest, DepthOf(config, static_cast<size_t>(child), level + 1));
+      if (deepest + level > kMaxDepth) return kMaxDepth + 1;
+    }
+    return depth_[volume] = deepest + 1;
+  }
+
+  std::map<std::string, int> volume_of_;  // -1: a disk
+  std::vector<int> depth_;                // 0: not known yet
+};
+
+Problem CheckExports(const Config& config, const Names& names) {
+  if (config.exports.empty())
+    return Wrong("export", "is missing: nothing would be served; add one");
+  std::set<std::string> seen;
+  for (size_t i = 0; i < config.exports.size(); ++i) {
+    const ExportConfig& e = config.exports[i];
+    const std::string key = absl::StrCat("export[", i, "]");
+    if (!IsPlainText(e.name) || e.name.empty() || e.name.size() > 4096) {
+      return Wrong(key + ".name",
+                   absl::StrCat(Quote(e.name),
+                                " is no export name: give 1 to 4096 bytes of UTF-8 without "
+                                "control characters"));
+    }
+    if (!seen.insert(e.name).second) {
+      return Wrong(key + ".name", absl::StrCat(Quote(e.name), " is exported twice: rename one"));
+    }
+    if (!IsPlainText(e.description) || e.description.size() > 4096) {
+      return Wrong(key + ".description",
+                   "give at most 4096 bytes of UTF-8 without control characters");
+    }
+    if (auto p = names.CheckKnown(key + ".volume", e.volume)) return p;
+    if (auto p = CheckRange(key + ".priority", e.priority, 0, 2)) return p;
+    if (auto p = CheckRange(key + ".weight", e.weight, 1, 1000)) return p;
+  }
+  if (!config.nbd.default_export.empty() && !seen.contains(config.nbd.default_export)) {
+    return Wrong("nbd.default_export",
+                 absl::StrCat(Quote(config.nbd.default_export), " is no export: name one"));
+  }
+  return {};
+}
+
+Problem CheckLimits(const LimitsConfig& limits) {
+  const struct {
+    const char* key;
+    uint64_t value, low, high;
+  } ranges[] = {
+      {"limits.handshakes", limits.handshakes, 1, 10000},
+      {"limits.connections", limits.connections, 1, 100000},
+      {"limits.handshake_timeout_s", limits.handshake_timeout_s, 1, 3600},
+      {"limits.payload_timeout_s", limits.payload_timeout_s, 1, 3600},
+      {"limits.idle_timeout_s", limits.idle_timeout_s, 0, 31536000},
+      {"limits.io_timeout_s", limits.io_timeout_s, 1, 86400},
+      {"limits.drain_timeout_s", limits.drain_timeout_s, 1, 3600},
+      {"limits.requests_per_connection", limits.requests_per_connection, 1, 4096},
+      {"limits.pool_bytes", limits.pool_bytes, 64 * kMiB, uint64_t{1} << 40},
+  };
+  for (const auto& range : ranges) {
+    if (auto p = CheckRange(range.key, range.value, range.low, range.high)) return p;
+  }
+  return {};
+}
+
+Problem CheckFolder(const std::string& key, const std::string& path) {
+  const bool good =
+      path.starts_with('/') && path.size() <= 4095 && path.find('\0') == std::string::npos;
+  if (good) return {};
+  return Wrong(key,
+               absl::StrCat(Quote(path),
+                            " is no absolute folder: it begins with / and has at most 4095 bytes"));
+}
+
+}  // namespace
+
+Problem CompleteAndCheck(Config& config) {
+  if (auto p = CheckDoors(config.nbd)) return p;
+  if (config.topology.disks.empty())
+    return Wrong("disk", "is missing: there is nothing to serve; add one");
+  if (auto p = CheckCount("disk", config.topology.disks.size(), kMaxEntries)) return p;
+  if (auto p = CheckCount("volume", config.topology.volumes.size(), kMaxEntries)) return p;
+  if (auto p = CheckCount("export", config.exports.size(), kMaxEntries)) return p;
+  for (size_t i = 0; i < config.topology.disks.size(); ++i) {
+    if (auto p = CheckDisk(absl::StrCat("disk[", i, "]"), config.topology.disks[i])) return p;
+  }
+  for (size_t i = 0; i < config.topology.volumes.size(); ++i) {
+    if (auto p = CheckVolume(absl::StrCat("volume[", i, "]"), config.topology.volumes[i])) return p;
+  }
+  Names names;
+  if (auto p = names.Add(config)) return p;
+  if (auto p = CheckExports(config, names)) return p;
+  if (auto p = CheckLimits(config.limits)) return p;
+  if (config.reactors != 0) {
+    if (auto p = CheckRange("reactors", config.reactors, 1, 64)) return p;
+  }
+  if (auto p = CheckCount("disk_roots", config.disk_roots.size(), 64)) return p;
+  for (size_t i = 0; i < config.disk_roots.size(); ++i) {
+    if (auto p = CheckFolder(absl::StrCat("disk_roots[", i, "]"), config.disk_roots[i])) return p;
+  }
+  if (!config.strategy_dir.empty()) return CheckFolder("strategy_dir", config.strategy_dir);
+  return {};
+}
+
+}  // namespace sluice
