@@ -6,6 +6,7 @@
 // All calls are made on the disk's home reactor.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "core/bio.h"
@@ -19,8 +20,7 @@ class ReactorSet;
 // One operation on the medium, in the medium's own units. The disk owns it and keeps it, and all
 // memory named, until it has ended.
 struct MediumIo {
-  RingOp
-      op;  // the medium's, to be completed by; may be used as a list hook by others than the ring
+  RingOp op;  // the medium's own, to be completed by
   Op what = Op::kRead;
   uint8_t flags = 0;    // kFua (only if native_fua), kNoHole, kFastZero, kBorrow
   uint64_t offset = 0;  // bytes; kRead, kWrite, kZero, kTrim: a multiple of MediumLimits::block
@@ -34,6 +34,12 @@ struct MediumIo {
   void (*done)(MediumIo& io) noexcept =
       nullptr;  // ends a kPending one; called by the reactor, never inside Start()
 };
+
+// The operation whose `op` this is: for a medium's RingOp::done.
+inline MediumIo& MediumIoOf(RingOp& op) noexcept {
+  static_assert(offsetof(MediumIo, op) == 0);
+  return reinterpret_cast<MediumIo&>(op);
+}
 
 enum class Started : uint8_t {
   kPending,  // taken; `done` will be called
@@ -69,7 +75,8 @@ class Medium {
   // kNoHome for a medium without state, that any reactor may use at any time.
   virtual bool any_reactor() const noexcept { return false; }
 
-  // Called once, on the reactor whose thread makes all calls from then on.
+  // Called once, inside a turn of the reactor (Reactor::Current()) whose thread makes all calls
+  // from then on.
   virtual void Attach(uint16_t reactor) noexcept = 0;
 
   [[nodiscard]] virtual Started Start(MediumIo& io) noexcept = 0;
