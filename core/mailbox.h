@@ -31,16 +31,17 @@ class Mailbox {
     slots_[tail_ & mask_] = reinterpret_cast<uintptr_t>(&bio) | static_cast<uintptr_t>(mail);
     ++tail_;
   }
-  // True if there was something new.
+  // True if there was something new. Sequentially consistent, as Empty() is: a consumer that says
+  // it sleeps and then sees nothing here was seen sleeping by whoever publishes next.
   bool Publish() noexcept {
     if (published_.load(std::memory_order_relaxed) == tail_) return false;
-    published_.store(tail_, std::memory_order_release);
+    published_.store(tail_, std::memory_order_seq_cst);
     return true;
   }
 
   // Consumer's thread.
   bool Empty() const noexcept {
-    return head_.load(std::memory_order_relaxed) == published_.load(std::memory_order_acquire);
+    return head_.load(std::memory_order_relaxed) == published_.load(std::memory_order_seq_cst);
   }
   // Calls deliver(Mail, Bio&) for what is published now.
   template <typename F>

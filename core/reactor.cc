@@ -92,8 +92,15 @@ void Reactor::Post(absl::AnyInvocable<void()> work) {
     absl::MutexLock lock(&posts_mutex_);
     posts_.push_back(std::move(work));
   }
-  posted_.store(true, std::memory_order_seq_cst);
-  if (sleeping_.exchange(false, std::memory_order_seq_cst)) poller_->Wake();
+  posted_.store(true);
+  WakeIfAsleep();
+}
+
+// Whoever has something for a reactor stores it first and looks here then; the reactor says that it
+// sleeps first and looks for work then. All four are sequentially consistent, so one sees the
+// other.
+void Reactor::WakeIfAsleep() noexcept {
+  if (sleeping_.load() && sleeping_.exchange(false)) poller_->Wake();
 }
 
 void Reactor::Arm(Timer& timer, uint64_t deadline_ns) noexcept {
@@ -220,18 +227,13 @@ void Reactor::PublishMail() noexcept {
     mailed_ &= mailed_ - 1;
     Reactor& target = set_.at(static_cast<uint16_t>(to));
     if (!target.inboxes_[id_]->Publish() || to == id_) continue;
-    // Pairs with the fence between `sleeping_` and the last look at the inboxes in Wait().
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-    if (target.sleeping_.load(std::memory_order_relaxed) &&
-        target.sleeping_.exchange(false, std::memory_order_relaxed)) {
-      target.poller_->Wake();
-    }
+    target.WakeIfAsleep();
   }
 }
 
 bool Reactor::HasWork() noexcept {
   if (!ready_.empty() || !finished_.empty() || !dispatch_.empty() || !send_.empty() ||
-      mailed_ != 0 || (pools_gave_ && !line_.empty()) || posted_.load(std::memory_order_relaxed) ||
+      mailed_ != 0 || (pools_gave_ && !line_.empty()) || posted_.load() ||
       stop_.load(std::memory_order_relaxed)) {
     return true;
   }
@@ -249,8 +251,7 @@ void Reactor::Wait(bool may_sleep, bool busy) noexcept {
     return AccountLoad(0);
   }
   if (Spin()) return AccountLoad(0);
-  sleeping_.store(true, std::memory_order_relaxed);
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  sleeping_.store(true);
   RefreshNow();
   const uint64_t before_ns = now_ns_;
   if (!HasWork()) {

@@ -124,6 +124,7 @@ class Reactor {
   bool RunFinished() noexcept;
   bool RunTasks(TurnList& list) noexcept;
   void PublishMail() noexcept;
+  void WakeIfAsleep() noexcept;
   bool HasWork() noexcept;  // something to do without waiting for the kernel
   void Wait(bool may_sleep, bool busy) noexcept;
   bool Spin() noexcept;
