@@ -16,7 +16,7 @@ LogSink g_sink = &ToStderr;
 
 }  // namespace
 
-void SetLogSink(LogSink sink) noexcept { g_sink = sink; }
+void SetLogSink(LogSink sink) noexcept { g_sink = sink != nullptr ? sink : &ToStderr; }
 
 void Log(LogLevel level, absl::string_view line) noexcept { g_sink(level, line); }
 

@@ -12,7 +12,7 @@ enum class LogLevel { kDebug, kInfo, kWarning, kError };
 
 using LogSink = void (*)(LogLevel level, absl::string_view line);
 
-// Before any other thread is started.
+// Before any other thread is started. Null: stderr again.
 void SetLogSink(LogSink sink) noexcept;
 
 // Any thread.
