@@ -85,11 +85,12 @@ class Slab {
 };
 
 // A bio, its submitter's callback and a short vector: one allocation.
-inline constexpr int kInlineSegments = 6;
+inline constexpr int kInlineSegments = 5;
 struct BioCell {
   Bio bio;
   Callback callback;
   Segment segs[kInlineSegments];
+  QueueHook siblings;     // the submitter's: a list of the bios that it has under way
   void* owner = nullptr;  // the submitter's; nobody else reads it
 };
 static_assert(sizeof(BioCell) == 256);
