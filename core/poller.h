@@ -14,8 +14,9 @@ namespace sluice {
 struct RingOp {
   boost::intrusive::list_member_hook<> ready;
   void (*done)(RingOp& op) noexcept = nullptr;
-  int32_t result = 0;      // as the system call's: >= 0 or a negative errno
-  uint32_t cqe_flags = 0;  // IORING_CQE_F_*
+  void* context = nullptr;  // the starter's
+  int32_t result = 0;       // as the system call's: >= 0 or a negative errno
+  uint32_t cqe_flags = 0;   // IORING_CQE_F_*
 };
 using ReadyList = boost::intrusive::list<
     RingOp, boost::intrusive::member_hook<RingOp, decltype(RingOp::ready), &RingOp::ready>,

@@ -108,6 +108,7 @@ struct PoolWaiter {
   boost::intrusive::list_member_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>>
       line;
   void (*run)(PoolWaiter& waiter) noexcept = nullptr;
+  void* context = nullptr;  // the owner's
 };
 using PoolLine = boost::intrusive::list<
     PoolWaiter,

@@ -35,19 +35,23 @@ namespace sluice {
 
 // Runs once at the end of the turn in which it was listed. The owner unlists it before it dies.
 struct TurnTask {
-  boost::intrusive::list_member_hook<> hook;
+  using Hook = boost::intrusive::list_member_hook<
+      boost::intrusive::link_mode<boost::intrusive::auto_unlink>>;
+  Hook hook;
   void (*run)(TurnTask& task) noexcept = nullptr;
+  void* context = nullptr;  // the owner's
 };
-using TurnList = boost::intrusive::list<
-    TurnTask,
-    boost::intrusive::member_hook<TurnTask, boost::intrusive::list_member_hook<>, &TurnTask::hook>,
-    boost::intrusive::constant_time_size<false>>;
+using TurnList =
+    boost::intrusive::list<TurnTask,
+                           boost::intrusive::member_hook<TurnTask, TurnTask::Hook, &TurnTask::hook>,
+                           boost::intrusive::constant_time_size<false>>;
 
 // Runs once when its time has come.
 struct Timer {
   boost::intrusive::set_member_hook<> hook;
   uint64_t deadline_ns = 0;
   void (*run)(Timer& timer) noexcept = nullptr;
+  void* context = nullptr;  // the owner's
   bool armed() const { return hook.is_linked(); }
 };
 
@@ -92,6 +96,7 @@ class Reactor {
   // Lists a task for this turn's end, unless it is listed already.
   void AtDispatch(TurnTask& task) noexcept { List(dispatch_, task); }
   void AtSend(TurnTask& task) noexcept { List(send_, task); }
+  static void Unlist(TurnTask& task) noexcept { task.hook.unlink(); }
 
   void Arm(Timer& timer, uint64_t deadline_ns) noexcept;  // moves it if armed
   void Disarm(Timer& timer) noexcept;

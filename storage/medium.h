@@ -32,7 +32,8 @@ struct MediumIo {
   int64_t result =
       0;  // out: bytes done (short is allowed for data), or a negative errno; 0 for the rest
   void (*done)(MediumIo& io) noexcept =
-      nullptr;  // ends a kPending one; called by the reactor, never inside Start()
+      nullptr;              // ends a kPending one; by the reactor, never inside Start()
+  void* context = nullptr;  // the disk's
 };
 
 // The operation whose `op` this is: for a medium's RingOp::done.

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+// A disk: range guard -> gather -> bufq -> medium, and the way back.
+//
+// Life of a bio here. Strategy() lets it through the guard (write types) and plugs it. At the end
+// of the turn Dispatch() gathers what is plugged into runs; a run that touches a waiting one joins
+// it; a short one behind a run in flight of a busy stream is held for it (window d of the design);
+// otherwise it goes straight to the medium if the bufq is empty and the disk below its depth, else
+// into the bufq. Completions make room and Pump() -- NetBSD's dk_start loop -- fills it: the
+// refused one first, then the bufq's choice, until the medium says full. A short transfer is
+// continued; a failed or short carrier is sent again once, rider by rider, so that only the guilty
+// fails (R16). Flushes pass neither gather nor bufq.
+//
+// A request that the device answers not at all within io_timeout_ns is answered with EIO; its
+// memory stays until the kernel gives it back (R15).
+//
+// All calls are the home reactor's but the constructor, limits(), home() and stats().
+#pragma once
+
+#include <boost/intrusive/list.hpp>
+#include <boost/intrusive/set.hpp>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/bio.h"
+#include "core/reactor.h"
+#include "core/stats.h"
+#include "core/target.h"
+#include "storage/bufq.h"
+#include "storage/flusher.h"
+#include "storage/gather.h"
+#include "storage/medium.h"
+#include "storage/range_guard.h"
+#include "storage/slow_path.h"
+
+namespace sluice {
+
+struct DiskOptions {
+  std::string name;
+  uint32_t depth = 0;  // operations at the medium at one time; 0: what the medium says
+  bool gather = true;
+  uint64_t io_timeout_ns = 0;  // 0: wait for ever
+  size_t bios_max = 16384;  // bios that all doors together may have here (credits of all reactors)
+  uint32_t block =
+      512;  // smallest request, bytes: a power of two from 512 to the medium's physical block
+};
+
+// Written by the home reactor, read by any thread.
+struct DiskStats {
+  Counter requests[kOps];
+  Counter bytes[kOps];
+  Counter errors;
+  Counter runs;      // what was sent to the medium, singles and carriers, first time
+  Counter carriers;  // of these, carriers of two or more
+  Counter riders;    // requests in those
+  Counter held;      // runs that were held for the one in flight before them
+  Counter device_ops[kOps];
+  Counter continued;  // short transfers continued
+  Counter retried;    // riders sent again singly
+  Counter slow;       // requests by the slow path
+  StageTimes stages;
+};
+
+class Disk final : public Target {
+ public:
+  // `medium` is attached to `home` already or will be, before the first bio.
+  Disk(const DiskOptions& options, std::unique_ptr<Medium> medium, std::unique_ptr<Bufq> bufq,
+       Reactor& home);
+  ~Disk() override;  // REQUIRES: idle()
+
+  uint16_t home() const noexcept override { return home_.id(); }
+  const Limits& limits() const noexcept override { return limits_; }
+  void Strategy(Bio& bio) noexcept override;
+  void Cancel(Bio& bio) noexcept override;
+  void QueryExtents(ExtentQuery& query) noexcept override { medium_->QueryExtents(query); }
+
+  // Puts another strategy in the old one's place; what waits moves over in the old one's order.
+  // Returns the old one, empty.
+  std::unique_ptr<Bufq> SwapBufq(std::unique_ptr<Bufq> bufq) noexcept;
+  absl::string_view strategy_name() const { return bufq_->strategy_name(); }
+
+  const std::string& name() const noexcept { return options_.name; }
+  Medium& medium() noexcept { return *medium_; }
+  bool idle() const noexcept;
+  bool failed() const noexcept { return flusher_.failed(); }
+  const DiskStats& stats() const noexcept { return stats_; }
+  const GatherStats& gather_stats() const noexcept { return gather_.stats(); }
+  uint64_t flushes() const noexcept { return flusher_.flushes(); }
+
+ private:
+  // One operation at the medium.
+  struct Slot {
+    MediumIo io;
+    Disk* disk = nullptr;
+    Bio* run = nullptr;  // null: free
+    uint32_t run_class = 0;
+    uint64_t begin = 0;  // of the run, bytes
+    uint64_t end = 0;
+    uint32_t requests = 0;  // 1, or the carrier's riders
+    uint64_t started_ns = 0;
+    bool expired = false;
+    Bio* held = nullptr;        // a run that waits for this one
+    Segment* vector = nullptr;  // segments_max of them
+    boost::intrusive::set_member_hook<> by_end;
+    boost::intrusive::list_member_hook<> link;  // in free_, or in in_flight_ by start
+  };
+  using SlotList = boost::intrusive::list<
+      Slot, boost::intrusive::member_hook<Slot, boost::intrusive::list_member_hook<>, &Slot::link>,
+      boost::intrusive::constant_time_size<false>>;
+  struct EndKey {
+    uint32_t run_class;
+    uint64_t end;
+    friend bool operator<(const EndKey& a, const EndKey& b) {
+      return a.run_class != b.run_class ? a.run_class < b.run_class : a.end < b.end;
+    }
+  };
+  struct SlotKey {
+    using type = EndKey;
+    EndKey operator()(const Slot& slot) const { return {slot.run_class, slot.end}; }
+  };
+  using SlotTree = boost::intrusive::multiset<
+      Slot, boost::intrusive::member_hook<Slot, boost::intrusive::set_member_hook<>, &Slot::by_end>,
+      boost::intrusive::key_of_value<SlotKey>, boost::intrusive::constant_time_size<false>>;
+
+  static Limits LimitsOf(const DiskOptions& options, const MediumLimits& medium);
+
+  // Going down.
+  void Plug(Bio& bio) noexcept;
+  void Dispatch() noexcept;
+  void CollectRuns() noexcept;
+  void Route(Bio& run) noexcept;
+  bool Join(Bio& run) noexcept;
+  Slot* HoldBehind(const Bio& run) noexcept;
+  void Pump() noexcept;
+  [[nodiscard]] bool StartRun(Bio& run) noexcept;
+  void GoSlow(Bio& run) noexcept;
+  void Fill(Slot& slot, Bio& run) noexcept;
+  [[nodiscard]] bool StartSlot(Slot& slot) noexcept;
+
+  // Coming back.
+  void OnSlotDone(Slot& slot) noexcept;
+  bool Continue(Slot& slot) noexcept;
+  void EndRun(Bio& run, int error) noexcept;
+  void RetryRiders(Carrier& carrier) noexcept;
+  void ReleaseHeld(Bio& held) noexcept;
+  void CancelRider(Bio& rider) noexcept;
+  void EndOperation(Bio& bio, int error) noexcept;
+  void EndBio(Bio& bio, int error) noexcept;
+  void FreeSlot(Slot& slot) noexcept;
+
+  // What hangs.
+  void CheckTimeouts() noexcept;
+  bool ExpireSlots(uint64_t before_ns) noexcept;
+  void FailQueued() noexcept;
+  void FailRun(Bio& run) noexcept;
+  void LogError(const Bio& bio, int error) noexcept;
+
+  const DiskOptions options_;
+  Reactor& home_;
+  std::unique_ptr<Medium> medium_;
+  const Limits limits_;
+  const uint32_t depth_;
+  std::unique_ptr<Bufq> bufq_;
+  RangeGuard guard_;
+  Gather gather_;
+  Flusher flusher_;
+  SlowPath slow_;
+
+  Arena vectors_;
+  std::vector<Slot> slots_;
+  SlotList free_;
+  SlotList in_flight_;       // oldest first
+  SlotTree by_end_;          // those in flight that may hold another
+  SlotList stalled_;         // continued ones that the medium refused for now
+  Bio* deferred_ = nullptr;  // refused by the medium; goes first next time
+  BioFifo next_;  // runs that go before the bufq's choice: riders of a failed carrier, runs that
+                  // were held
+
+  TurnTask dispatch_;
+  Timer timeout_;
+  uint64_t logged_ns_ = 0;
+  DiskStats stats_;
+};
+
+}  // namespace sluice

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/range_guard.h"
+
+#include <bit>
+
+#include "core/check.h"
+#include "core/units.h"
+
+namespace sluice {
+
+int RangeGuard::ClassOf(uint64_t length) noexcept {
+  const int size_class = static_cast<int>(std::bit_width(length - 1));
+  SLUICE_CHECK(size_class < kClasses);
+  return size_class;
+}
+
+bool RangeGuard::Enter(Bio& bio) noexcept {
+  SLUICE_CHECK(bio.length > 0);
+  Entry& entry = *entries_.New();
+  entry.start = AlignDown(bio.offset, block_);
+  entry.end = AlignUp(bio.offset + bio.length, block_);
+  entry.sequence = next_sequence_++;
+  entry.bio = &bio;
+  entry.blocker = LatestBefore(entry.start, entry.end, entry.sequence);
+  const int size_class = ClassOf(entry.end - entry.start);
+  classes_[size_class].insert(entry);
+  used_classes_ |= uint64_t{1} << size_class;
+  arrivals_.push_back(entry);
+  if (entry.blocker == nullptr) return true;
+  entry.blocker->waiters.push_back(entry);
+  bio.where = Where::kWaiting;
+  return false;
+}
+
+RangeGuard::Entry* RangeGuard::LatestBefore(uint64_t start, uint64_t end,
+                                            uint64_t sequence) noexcept {
+  Entry* latest = nullptr;
+  for (uint64_t classes = used_classes_; classes != 0; classes &= classes - 1) {
+    const int size_class = std::countr_zero(classes);
+    Tree& tree = classes_[size_class];
+    const uint64_t reach = uint64_t{1} << size_class;
+    const uint64_t from = start > reach ? start - reach : 0;
+    for (auto it = tree.lower_bound(from, ByStart()); it != tree.end() && it->start < end; ++it) {
+      if (it->end <= start || it->sequence >= sequence) continue;
+      if (latest == nullptr || it->sequence > latest->sequence) latest = &*it;
+    }
+  }
+  return latest;
+}
+
+void RangeGuard::Remove(Bio& bio, BioFifo& admitted) noexcept {
+  const uint64_t start = AlignDown(bio.offset, block_);
+  const int size_class = ClassOf(AlignUp(bio.offset + bio.length, block_) - start);
+  Tree& tree = classes_[size_class];
+  auto it = tree.lower_bound(start, ByStart());
+  while (it != tree.end() && it->bio != &bio) ++it;
+  SLUICE_CHECK(it != tree.end());
+  Entry& entry = *it;
+  tree.erase(it);
+  if (tree.empty()) used_classes_ &= ~(uint64_t{1} << size_class);
+  arrivals_.erase(arrivals_.iterator_to(entry));
+  if (entry.blocker != nullptr) entry.blocker->waiters.erase(Entry::Waiters::s_iterator_to(entry));
+  while (!entry.waiters.empty()) {
+    Entry& waiter = entry.waiters.front();
+    entry.waiters.pop_front();
+    waiter.blocker = LatestBefore(waiter.start, waiter.end, waiter.sequence);
+    if (waiter.blocker != nullptr) {
+      waiter.blocker->waiters.push_back(waiter);
+    } else {
+      waiter.bio->where = Where::kSubmitter;
+      admitted.push_back(*waiter.bio);
+    }
+  }
+  entries_.Delete(&entry);
+}
+
+}  // namespace sluice
