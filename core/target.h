@@ -13,10 +13,11 @@ namespace sluice {
 
 // What a target is; constant while it is published.
 struct Limits {
-  uint64_t size = 0;            // bytes
-  uint32_t block = 512;         // bytes; range and length of every bio are multiples of it
-  uint32_t preferred = 4096;    // bytes; below it a request costs a read-modify-write or worse
-  uint32_t lend_bytes_max = 0;  // longest kBorrow read; 0: it never lends
+  uint64_t size = 0;             // bytes
+  uint32_t block = 512;          // bytes; range and length of every bio are multiples of it
+  uint32_t logical_block = 512;  // bytes; what clients are told: the device's own, or an override
+  uint32_t preferred = 4096;     // bytes; below it a request costs a read-modify-write or worse
+  uint32_t lend_bytes_max = 0;   // longest kBorrow read; 0: it never lends
   uint16_t children =
       0;  // cells and segment lists that one bio may need below, all levels: reserved by the doors
   bool read_only = false;

@@ -18,6 +18,7 @@ Limits Volume::LimitsOver(const Geometry& geometry, const std::vector<Target*>& 
   for (const Target* leg : legs) {
     const Limits& below = leg->limits();
     limits.block = std::max(limits.block, below.block);
+    limits.logical_block = std::max(limits.logical_block, below.logical_block);
     limits.preferred = std::max(limits.preferred, below.preferred);
     limits.read_only |= below.read_only;
     limits.rotational |= below.rotational;
