@@ -24,9 +24,10 @@ constexpr uint32_t kDepthMax = 1024;
 
 Limits Disk::LimitsOf(const DiskOptions& options, const MediumLimits& medium) {
   Limits limits;
-  limits.size = AlignDown(medium.size, options.block);
-  limits.block = options.block;
-  limits.preferred = std::max(medium.physical_block, uint32_t{4096});
+  limits.size = AlignDown(medium.size, kSector);
+  limits.block = kSector;
+  limits.logical_block = options.logical_block != 0 ? options.logical_block : medium.block;
+  limits.preferred = std::max({medium.physical_block, limits.logical_block, uint32_t{4096}});
   limits.lend_bytes_max = medium.lend_bytes_max;
   limits.read_only = medium.read_only;
   limits.rotational = medium.rotational;
@@ -44,7 +45,7 @@ Disk::Disk(const DiskOptions& options, std::unique_ptr<Medium> medium, std::uniq
       depth_(std::clamp(options.depth != 0 ? options.depth : medium_->limits().depth, uint32_t{1},
                         kDepthMax)),
       bufq_(std::move(bufq)),
-      guard_(std::max(medium_->limits().block, options.block), options.bios_max),
+      guard_(medium_->limits().block, options.bios_max),
       gather_({.bytes_max = std::min(medium_->limits().transfer_max, kMaxTransfer),
                .segments_max = medium_->limits().segments_max,
                .on = options.gather},
@@ -63,7 +64,8 @@ Disk::Disk(const DiskOptions& options, std::unique_ptr<Medium> medium, std::uniq
           this),
       vectors_(size_t{depth_} * medium_->limits().segments_max * sizeof(Segment)),
       slots_(depth_) {
-  SLUICE_CHECK(IsPowerOfTwo(options.block) && options.block >= kSector);
+  SLUICE_CHECK(IsPowerOfTwo(limits_.logical_block) &&
+               medium_->limits().segments_max >= kListSegments);
   auto* vectors = reinterpret_cast<Segment*>(vectors_.base());
   for (Slot& slot : slots_) {
     slot.disk = this;

@@ -41,8 +41,7 @@ struct DiskOptions {
   bool gather = true;
   uint64_t io_timeout_ns = 0;  // 0: wait for ever
   size_t bios_max = 16384;  // bios that all doors together may have here (credits of all reactors)
-  uint32_t block =
-      512;  // smallest request, bytes: a power of two from 512 to the medium's physical block
+  uint32_t logical_block = 0;  // what clients are told, bytes; 0: the medium's
 };
 
 // Written by the home reactor, read by any thread.
