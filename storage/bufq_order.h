@@ -47,7 +47,8 @@ class BufqOrder {
     return found == tree.end() ? nullptr : &*found;
   }
 
-  // Begin of the cylinder in which a bio ends, and that of the next one.
+  // Begin of the cylinder in which a bio begins, in which it ends, and of the one behind that.
+  uint64_t FirstCylinder(const Bio& bio) const noexcept { return CylinderBegin(bio.offset); }
   uint64_t LastCylinder(const Bio& bio) const noexcept { return CylinderBegin(LastByte(bio)); }
   uint64_t NextCylinder(const Bio& bio) const noexcept { return CylinderEnd(LastByte(bio)); }
 
