@@ -34,10 +34,10 @@ class BioGroup {
     PushCallback(bio, callback);
   }
 
-  // `fn` runs once: when the next member is done / when all are. At once if that is so already (no
-  // member left).
+  // `fn` runs once: when the next member is done / when all are, those added meanwhile included. At
+  // once if that is so already (no member left).
   void WhenAny(Event fn, void* context) noexcept { Wait(fn, context, finished_ + 1); }
-  void WhenAll(Event fn, void* context) noexcept { Wait(fn, context, added_); }
+  void WhenAll(Event fn, void* context) noexcept { Wait(fn, context, kAll); }
 
   uint32_t added() const noexcept { return added_; }
   uint32_t finished() const noexcept { return finished_; }
@@ -52,9 +52,7 @@ class BioGroup {
   class Awaiter {
    public:
     Awaiter(BioGroup& group, uint32_t until) : group_(group), until_(until) {}
-    bool await_ready() const noexcept {
-      return group_.finished_ >= until_ || group_.finished_ == group_.added_;
-    }
+    bool await_ready() const noexcept { return group_.IsOver(until_); }
     void await_suspend(std::coroutine_handle<> handle) noexcept {
       group_.Wait(
           [](BioGroup&, void* frame) noexcept {
@@ -69,12 +67,16 @@ class BioGroup {
     uint32_t until_;
   };
   Awaiter Any() noexcept { return Awaiter(*this, finished_ + 1); }
-  Awaiter All() noexcept { return Awaiter(*this, added_); }
+  Awaiter All() noexcept { return Awaiter(*this, kAll); }
 
  private:
+  static constexpr uint32_t kAll = UINT32_MAX;
+
+  bool IsOver(uint32_t until) const noexcept { return finished_ >= until || finished_ == added_; }
+
   void Wait(Event fn, void* context, uint32_t until) noexcept {
     SLUICE_CHECK(event_ == nullptr);
-    if (finished_ == added_ || finished_ >= until) return fn(*this, context);
+    if (IsOver(until)) return fn(*this, context);
     event_ = fn;
     context_ = context;
     until_ = until;
@@ -87,7 +89,7 @@ class BioGroup {
     }
     last_ = &bio;
     ++finished_;
-    if (event_ == nullptr || (finished_ < until_ && finished_ < added_)) return;
+    if (event_ == nullptr || !IsOver(until_)) return;
     const Event fn = event_;
     event_ = nullptr;
     fn(*this, context_);
