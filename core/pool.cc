@@ -15,6 +15,11 @@ Arena::Arena(size_t bytes) : base_(nullptr), bytes_(std::max<size_t>(AlignUp(byt
   base_ = static_cast<char*>(memory);
 }
 
+Arena::~Arena() {
+  Unpoison(base_, bytes_);
+  munmap(base_, bytes_);
+}
+
 BioPool::BioPool(uint32_t credits, uint32_t reactors)
     : credits_(credits), cells_(size_t{credits} * reactors), lists_(size_t{credits} * reactors) {}
 
@@ -42,7 +47,7 @@ BufferPool::BufferPool(size_t bytes) : arena_(bytes), blocks_(bytes / kBlockMin)
 
 void BufferPool::PushFree(uint32_t unit, int order) noexcept {
   Block& block = blocks_[unit];
-  block.free = true;
+  block.state = Block::kFree;
   block.order = static_cast<uint8_t>(order);
   block.prev = kNone;
   block.next = heads_[order];
@@ -58,7 +63,7 @@ void BufferPool::RemoveFree(uint32_t unit) noexcept {
     heads_[block.order] = block.next;
   }
   if (block.next != kNone) blocks_[block.next].prev = block.prev;
-  block.free = false;
+  block.state = Block::kInside;
 }
 
 uint32_t BufferPool::TakeBlock(int order) noexcept {
@@ -72,17 +77,20 @@ uint32_t BufferPool::TakeBlock(int order) noexcept {
     PushFree(unit + (1U << from), from);
   }
   blocks_[unit].order = static_cast<uint8_t>(order);
+  blocks_[unit].state = Block::kTaken;
   free_bytes_ -= size_t{kBlockMin} << order;
   return unit;
 }
 
 void BufferPool::GiveBlock(uint32_t unit) noexcept {
-  SLUICE_CHECK(unit < blocks_.size() && !blocks_[unit].free);
+  SLUICE_CHECK(unit < blocks_.size() && blocks_[unit].state == Block::kTaken);
+  blocks_[unit].state = Block::kInside;
   int order = blocks_[unit].order;
+  Poison(arena_.base() + size_t{unit} * kBlockMin, size_t{kBlockMin} << order);
   free_bytes_ += size_t{kBlockMin} << order;
   while (order < kOrders - 1) {
     const uint32_t buddy = unit ^ (1U << order);
-    if (!blocks_[buddy].free || blocks_[buddy].order != order) break;
+    if (blocks_[buddy].state != Block::kFree || blocks_[buddy].order != order) break;
     RemoveFree(buddy);
     unit = std::min(unit, buddy);
     ++order;
@@ -109,7 +117,9 @@ uint16_t BufferPool::Take(uint32_t bytes, Segment* segs) noexcept {
       continue;
     }
     const uint32_t part = std::min(left, kBlockMin << order);
-    segs[count++] = {arena_.base() + size_t{unit} * kBlockMin, part};
+    char* const at = arena_.base() + size_t{unit} * kBlockMin;
+    Unpoison(at, part);
+    segs[count++] = {at, part};
     left -= part;
     if (count == kMaxSegments && left > 0) {
       Give(segs, count);

@@ -6,6 +6,9 @@
 #pragma once
 
 #include <sys/mman.h>
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
 
 #include <boost/intrusive/list.hpp>
 #include <cstddef>
@@ -19,11 +22,20 @@
 
 namespace sluice {
 
+// Under the address sanitizer what lies free in a pool may not be touched.
+#if defined(__SANITIZE_ADDRESS__)
+inline void Poison(const void* at, size_t bytes) { __asan_poison_memory_region(at, bytes); }
+inline void Unpoison(const void* at, size_t bytes) { __asan_unpoison_memory_region(at, bytes); }
+#else
+inline void Poison(const void*, size_t) {}
+inline void Unpoison(const void*, size_t) {}
+#endif
+
 // Anonymous memory that costs nothing until it is touched.
 class Arena {
  public:
   explicit Arena(size_t bytes);
-  ~Arena() { munmap(base_, bytes_); }
+  ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
   char* base() const { return base_; }
@@ -49,6 +61,7 @@ class Slab {
   T* New(Args&&... args) noexcept {
     Cell* cell = free_;
     if (cell != nullptr) {
+      Unpoison(cell, sizeof(Cell));
       free_ = cell->next;
     } else {
       SLUICE_CHECK(fresh_ < capacity_);
@@ -63,6 +76,7 @@ class Slab {
     Cell* cell = new (object) Cell;
     cell->next = free_;
     free_ = cell;
+    Poison(cell, sizeof(Cell));
     SLUICE_CHECK(used_ > 0);
     --used_;
   }
@@ -172,7 +186,7 @@ class BufferPool {
     uint32_t next = kNone;
     uint32_t prev = kNone;
     uint8_t order = 0;
-    bool free = false;
+    enum : uint8_t { kInside, kFree, kTaken } state = kInside;  // of the block that begins here
   };
 
   void PushFree(uint32_t unit, int order) noexcept;
