@@ -18,15 +18,20 @@ namespace {
 constexpr unsigned kSqEntries = 1024;
 constexpr unsigned kCqEntries = 8192;
 
+// What the kernel did not take now (a signal, no memory, completions overflow) stays prepared and
+// goes with the next enter.
+void CheckEntered(int result) {
+  SLUICE_CHECK(result >= 0 || result == -ETIME || result == -EINTR || result == -EAGAIN ||
+               result == -EBUSY);
+}
+
 absl::Status NoRing(int error) {
   if (error == ENOSYS || error == EPERM || error == EACCES) {
     return absl::UnavailableError(
         absl::StrCat("io_uring is refused here (", strerror(error),
                      "). In a container, run with a seccomp profile that allows io_uring_setup, "
-                     "io_uring_enter and "
-                     "io_uring_register; elsewhere, check `sysctl kernel.io_uring_disabled` (0 "
-                     "allows it; Linux 5.11 or newer "
-                     "is needed)"));
+                     "io_uring_enter and io_uring_register; elsewhere, check `sysctl "
+                     "kernel.io_uring_disabled` (0 allows it; Linux 5.11 or newer is needed)"));
   }
   return absl::UnavailableError(absl::StrCat("io_uring_setup: ", strerror(error)));
 }
@@ -50,7 +55,6 @@ absl::StatusOr<std::unique_ptr<RingPoller>> RingPoller::Create() {
     error = -io_uring_queue_init_params(kSqEntries, &poller->ring_, &params);
     if (error == 0) {
       poller->initialised_ = true;
-      poller->task_run_flag_ = (mode & IORING_SETUP_TASKRUN_FLAG) != 0;
       if ((params.features & IORING_FEAT_EXT_ARG) == 0) return NoRing(ENOSYS);
       break;
     }
@@ -106,15 +110,23 @@ bool RingPoller::Reap(ReadyList& ready) noexcept {
   return count > 0;
 }
 
+void RingPoller::Submit() noexcept {
+  ++enters_;
+  CheckEntered(io_uring_submit_and_get_events(&ring_));
+}
+
 void RingPoller::Poll(uint64_t timeout_ns, ReadyList& ready) noexcept {
   const unsigned prepared = io_uring_sq_ready(&ring_);
+  if (!early_.empty()) {
+    ready.splice(ready.end(), early_);
+    timeout_ns = 0;
+  }
   if (timeout_ns == 0) {
-    const bool pending = !task_run_flag_ || (__atomic_load_n(ring_.sq.kflags, __ATOMIC_RELAXED) &
-                                             (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
-    if (prepared > 0 || pending) {
-      ++enters_;
-      io_uring_submit_and_get_events(&ring_);
-    }
+    // Both modes with task work of their own set the flag when there is some; the plain mode needs
+    // none, for its task work interrupts the thread.
+    const bool pending = (__atomic_load_n(ring_.sq.kflags, __ATOMIC_RELAXED) &
+                          (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+    if (prepared > 0 || pending) Submit();
     Reap(ready);
     return;
   }
@@ -127,18 +139,16 @@ void RingPoller::Poll(uint64_t timeout_ns, ReadyList& ready) noexcept {
   limit.tv_nsec = static_cast<long long>(timeout_ns % kSecond);
   io_uring_cqe* cqe = nullptr;
   ++enters_;
-  const int result = io_uring_submit_and_wait_timeout(
-      &ring_, &cqe, 1, timeout_ns == kForever ? nullptr : &limit, nullptr);
-  SLUICE_CHECK(result >= 0 || result == -ETIME || result == -EINTR || result == -EAGAIN ||
-               result == -EBUSY);
+  CheckEntered(io_uring_submit_and_wait_timeout(
+      &ring_, &cqe, 1, timeout_ns == kForever ? nullptr : &limit, nullptr));
   Reap(ready);
 }
 
 io_uring_sqe* RingPoller::Prepare(RingOp* op) noexcept {
   io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
   while (sqe == nullptr) {
-    ++enters_;
-    io_uring_submit(&ring_);
+    Submit();
+    Reap(early_);  // some kernels take nothing new while completions overflow (EBUSY)
     sqe = io_uring_get_sqe(&ring_);
   }
   ++sqes_;

@@ -44,20 +44,21 @@ class RingPoller final : public Poller {
   void CancelOp(RingOp& op) noexcept;
 
   uint64_t enters() const { return enters_; }  // io_uring_enter calls
-  uint64_t sqes() const { return sqes_; }      // operations submitted
+  uint64_t sqes() const { return sqes_; }      // operations prepared
 
  private:
   RingPoller() = default;
   io_uring_sqe* Prepare(RingOp* op) noexcept;
   void ArmWake() noexcept;
+  void Submit() noexcept;
   bool Reap(ReadyList& ready) noexcept;
 
   io_uring ring_{};
   bool initialised_ = false;
-  bool task_run_flag_ = false;  // the kernel tells us when completions wait to be fetched
   int event_fd_ = -1;
   uint64_t event_count_ = 0;
   RingOp wake_;
+  ReadyList early_;  // reaped to make room, for the next Poll()
   uint64_t enters_ = 0;
   uint64_t sqes_ = 0;
 };
