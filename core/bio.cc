@@ -18,8 +18,13 @@ namespace {
 Callback g_ack_awaited;
 Callback g_finished_before_ack;
 
+bool IsMarked(const Bio& bio) noexcept {
+  return bio.callbacks == &g_ack_awaited || bio.callbacks == &g_finished_before_ack;
+}
+
+// A callback may abandon its own bio, so the mark may appear on the way.
 void RunCallbacks(Bio& bio) noexcept {
-  while (bio.callbacks != nullptr) {
+  while (bio.callbacks != nullptr && !IsMarked(bio)) {
     Callback* callback = bio.callbacks;
     bio.callbacks = callback->next;
     callback->run(bio, callback->context);
@@ -64,14 +69,17 @@ void Done(Bio& bio, int error) noexcept {
   if (--bio.pending > 0) return;
   bio.where = Where::kDone;
   Reactor* reactor = Reactor::Current();
+  SLUICE_CHECK(reactor != nullptr);
   if (bio.home == reactor->id()) return reactor->CameHome(bio);
   reactor->Send(bio.home, Mail::kComplete, bio);
 }
 
 void Nest(Bio& parent, Bio& child) noexcept {
-  SLUICE_CHECK(parent.pending < UINT16_MAX);
+  Reactor* reactor = Reactor::Current();
+  SLUICE_CHECK(reactor != nullptr && parent.pending > 0 && parent.pending < UINT16_MAX);
   ++parent.pending;
   child.parent = &parent;
+  child.home = reactor->id();
   child.op = parent.op;
   child.flags = static_cast<uint8_t>(parent.flags & ~(kBorrow | kLent | kCarrier));
   child.prio = parent.prio;
@@ -81,22 +89,23 @@ void Nest(Bio& parent, Bio& child) noexcept {
 }
 
 void PushCallback(Bio& bio, Callback& callback) noexcept {
+  SLUICE_CHECK(!IsMarked(bio));
   callback.next = bio.callbacks;
   bio.callbacks = &callback;
 }
 
 void Finish(Bio& bio) noexcept {
+  RunCallbacks(bio);
   if (bio.callbacks == &g_ack_awaited) {
     bio.callbacks = &g_finished_before_ack;
     return;
   }
-  RunCallbacks(bio);
   Release(bio);
 }
 
 void Abandon(Bio& bio) noexcept {
   Reactor* reactor = Reactor::Current();
-  SLUICE_CHECK(bio.home == reactor->id());
+  SLUICE_CHECK(reactor != nullptr && bio.home == reactor->id() && !IsMarked(bio));
   bio.callbacks = nullptr;
   const uint16_t to = bio.target->home();
   if (to != kNoHome && to != bio.home) {
@@ -118,17 +127,16 @@ void DeliverAbandonAck(Bio& bio) noexcept {
 }
 
 void Expire(Bio& bio, int error) noexcept {
-  Bio* root = &bio;
-  while (root->parent != nullptr) {
-    if (root->error == 0) root->error = static_cast<int16_t>(error);
-    root = root->parent;
-  }
-  if (root->error == 0) root->error = static_cast<int16_t>(error);
-  Reactor::Current()->Send(root->home, Mail::kExpire, *root);
+  Reactor* reactor = Reactor::Current();
+  SLUICE_CHECK(reactor != nullptr && bio.pending > 0 && error > 0);
+  if (bio.error == 0) bio.error = static_cast<int16_t>(error);
+  reactor->Send(bio.home, Mail::kExpire, bio);
 }
 
+// A child's home is the reactor that nested it, and that owns the parent: so the news climbs, one
+// message a level, and nobody touches what is not his. The error is settled and no longer written.
 void DeliverExpire(Bio& bio) noexcept {
-  if (bio.callbacks == &g_ack_awaited || bio.callbacks == &g_finished_before_ack) return;
+  if (bio.parent != nullptr) return Expire(*bio.parent, bio.error);
   RunCallbacks(bio);
 }
 

@@ -143,18 +143,20 @@ void Done(Bio& bio, int error) noexcept;
 // siblings are made.
 void Nest(Bio& parent, Bio& child) noexcept;
 
-// Pushes a callback; it runs before those pushed earlier. REQUIRES: home reactor, before
-// completion.
+// Pushes a callback; it runs before those pushed earlier. REQUIRES: home reactor; not abandoned;
+// not completed, unless it is one of the bio's own callbacks that pushes.
 void PushCallback(Bio& bio, Callback& callback) noexcept;
 
 // Drops the callbacks that have not run; what is still queued is cancelled (ECANCELED), what is at
 // the device ends there. `release` runs once, when nobody uses the bio or its memory any more.
-// Allowed at any time between Submit() and release, once. REQUIRES: home reactor.
+// Allowed at any time between Submit() and release, once; in the bio's own callbacks too. REQUIRES:
+// home reactor.
 void Abandon(Bio& bio) noexcept;
 
 // For a device that hangs: the root request of `bio` is answered with `error` now -- its callbacks
-// run on their home -- while every bio and its memory stay where they are until the kernel gives
-// them back. REQUIRES: the thread that owns the bio now.
+// run on their home, later in a turn -- while every bio and its memory stay where they are until the
+// kernel gives them back. Callbacks of bios below the root run when those are done, as ever.
+// REQUIRES: the thread that owns the bio now; not done; error > 0.
 void Expire(Bio& bio, int error) noexcept;
 
 // Runs what completion means for a bio that came home. Called by the reactor's loop alone.

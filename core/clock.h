@@ -12,14 +12,20 @@ class Clock {
  public:
   virtual ~Clock() = default;
   virtual uint64_t NowNs() noexcept = 0;
+  // CPU time that the calling thread has used; 0 where nobody measures it.
+  virtual uint64_t ThreadCpuNs() noexcept { return 0; }
 };
 
 // CLOCK_MONOTONIC. Any thread.
 class SystemClock final : public Clock {
  public:
-  uint64_t NowNs() noexcept override {
+  uint64_t NowNs() noexcept override { return Read(CLOCK_MONOTONIC); }
+  uint64_t ThreadCpuNs() noexcept override { return Read(CLOCK_THREAD_CPUTIME_ID); }
+
+ private:
+  static uint64_t Read(clockid_t id) noexcept {
     timespec now{};
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(id, &now);
     return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
   }
 };

@@ -28,6 +28,7 @@ class CurrentScope {
 constexpr uint64_t kSpinMinNs = 2 * kMicrosecond;  // a budget below this is not worth a spin
 constexpr uint64_t kSpinTrafficNs = kMillisecond;  // no spin after this long without work
 constexpr uint64_t kLoadWindowNs = 100 * kMillisecond;
+constexpr int kFinishMax = 4096;  // bios finished before the turn goes on
 
 int64_t InvoluntarySwitches() {
   rusage usage{};
@@ -43,17 +44,17 @@ Reactor::Reactor(ReactorSet& set, uint16_t id, uint16_t count, std::unique_ptr<P
                  Clock& clock, const ReactorOptions& options)
     : set_(set),
       id_(id),
-      poller_(std::move(poller)),
       clock_(clock),
       bios_(options.credits, count),
       buffers_(options.buffer_bytes),
+      poller_(std::move(poller)),
       now_ns_(clock.NowNs()),
       spin_max_ns_(options.poll_budget_ns),
       spin_ns_(options.poll_budget_ns),
       window_start_ns_(now_ns_) {
-  // Submit and complete, abandon and its answer, expire: at most two a bio are under way in one
-  // direction.
-  const size_t letters = size_t{options.credits} * 4;
+  // Under way from one reactor to another at one time, at most: submit and abandon of each bio of
+  // the sender's doors; expire, complete and the answer to abandon of each bio of the receiver's.
+  const size_t letters = size_t{options.credits} * 5;
   for (uint16_t i = 0; i < count; ++i) inboxes_.push_back(std::make_unique<Mailbox>(letters));
 }
 
@@ -70,6 +71,7 @@ bool Reactor::Turn(bool may_sleep) {
   CurrentScope scope(this);
   if (!started_) {
     started_ = true;
+    window_cpu_ns_ = clock_.ThreadCpuNs();
     poller_->Start();
   }
   bool busy = RunReady();
@@ -105,7 +107,7 @@ void Reactor::WakeIfAsleep() noexcept {
 
 void Reactor::Arm(Timer& timer, uint64_t deadline_ns) noexcept {
   Disarm(timer);
-  timer.deadline_ns = deadline_ns;
+  timer.deadline_ns = std::max(deadline_ns, timers_from_ns_);
   timers_.insert(timer);
 }
 
@@ -116,6 +118,7 @@ void Reactor::Disarm(Timer& timer) noexcept {
 void Reactor::WaitForPool(PoolWaiter& waiter, bool at_front) noexcept {
   if (at_front) {
     line_.push_front(waiter);
+    stuck_ = &waiter;
   } else {
     line_.push_back(waiter);
   }
@@ -141,22 +144,34 @@ bool Reactor::RunReady() noexcept {
 bool Reactor::RunMail() noexcept {
   size_t count = 0;
   for (auto& inbox : inboxes_) {
-    count += inbox->Drain([this](Mail mail, Bio& bio) {
-      switch (mail) {
-        case Mail::kSubmit:
-          return bio.target->Strategy(bio);
-        case Mail::kComplete:
-          return CameHome(bio);
-        case Mail::kAbandon:
-          return DeliverAbandon(bio);
-        case Mail::kAbandonAck:
-          return DeliverAbandonAck(bio);
-        case Mail::kExpire:
-          return DeliverExpire(bio);
-      }
-    });
+    count += inbox->Drain([this](Mail mail, Bio& bio) { Deliver(mail, bio); });
   }
   return count > 0;
+}
+
+void Reactor::Deliver(Mail mail, Bio& bio) noexcept {
+  switch (mail) {
+    case Mail::kSubmit:
+      return bio.target->Strategy(bio);
+    case Mail::kComplete:
+      return CameHome(bio);
+    case Mail::kAbandon:
+      return DeliverAbandon(bio);
+    case Mail::kAbandonAck:
+      return DeliverAbandonAck(bio);
+    case Mail::kExpire:
+      return DeliverExpire(bio);
+  }
+}
+
+// What this reactor told itself, at once.
+void Reactor::RunOwnMail() noexcept {
+  const uint64_t own = uint64_t{1} << id_;
+  while ((mailed_ & own) != 0) {
+    mailed_ &= ~own;
+    inboxes_[id_]->Publish();
+    inboxes_[id_]->Drain([this](Mail mail, Bio& bio) { Deliver(mail, bio); });
+  }
 }
 
 bool Reactor::RunPosts() {
@@ -174,26 +189,34 @@ bool Reactor::RunPosts() {
 }
 
 bool Reactor::RunTimers() noexcept {
-  bool busy = false;
-  while (!timers_.empty() && timers_.begin()->deadline_ns <= now_ns_) {
+  if (timers_.empty() || timers_.begin()->deadline_ns > now_ns_) return false;
+  timers_from_ns_ = now_ns_ + 1;  // a timer that arms anew cannot keep the turn from ending
+  while (!timers_.empty() && timers_.begin()->deadline_ns < timers_from_ns_) {
     Timer& timer = *timers_.begin();
     timers_.erase(timers_.begin());
     timer.run(timer);
-    busy = true;
   }
-  return busy;
+  timers_from_ns_ = 0;
+  return true;
 }
 
 bool Reactor::RunLine() noexcept {
   if (!std::exchange(pools_gave_, false)) return false;
+  // Those who stand in line now, each once. A waiter that still cannot go on stands at the front
+  // again, and those behind it keep waiting: first come, first served. Any of them may be gone
+  // after the call, so only its address is looked at.
   bool busy = false;
-  // A waiter that still cannot go on stands at the front again, and those behind it keep waiting:
-  // first come, first served.
-  while (!line_.empty()) {
-    PoolWaiter& waiter = line_.front();
-    line_.pop_front();
+  PoolLine batch;
+  batch.swap(line_);
+  while (!batch.empty()) {
+    PoolWaiter& waiter = batch.front();
+    batch.pop_front();
+    stuck_ = nullptr;
     waiter.run(waiter);
-    if (!line_.empty() && &line_.front() == &waiter) break;
+    if (stuck_ == &waiter && !line_.empty() && &line_.front() == &waiter) {
+      line_.splice(std::next(line_.begin()), batch);
+      break;
+    }
     busy = true;
   }
   return busy;
@@ -201,7 +224,9 @@ bool Reactor::RunLine() noexcept {
 
 bool Reactor::RunFinished() noexcept {
   const bool busy = !finished_.empty();
-  while (!finished_.empty()) {
+  // Bounded, for callbacks may submit anew to a target that answers at once.
+  for (int i = 0; i < kFinishMax && !finished_.empty(); ++i) {
+    RunOwnMail();  // what was said of a bio before it came home is heard first
     Bio& bio = finished_.front();
     finished_.pop_front();
     Finish(bio);
@@ -248,12 +273,16 @@ void Reactor::Wait(bool may_sleep, bool busy) noexcept {
   if (!may_sleep || HasWork()) {
     poller_->Poll(0, ready_);
     RefreshNow();
-    return AccountLoad(0);
+    return AccountLoad();
   }
-  if (Spin()) return AccountLoad(0);
+  const uint64_t begin_ns = RefreshNow();
+  if (!Spin()) Sleep();
+  LearnToSpin(now_ns_ - begin_ns);
+  AccountLoad();
+}
+
+void Reactor::Sleep() noexcept {
   sleeping_.store(true);
-  RefreshNow();
-  const uint64_t before_ns = now_ns_;
   if (!HasWork()) {
     uint64_t timeout_ns = kForever;
     if (!timers_.empty()) {
@@ -264,42 +293,59 @@ void Reactor::Wait(bool may_sleep, bool busy) noexcept {
   }
   sleeping_.store(false, std::memory_order_relaxed);
   RefreshNow();
-  AccountLoad(now_ns_ - before_ns);
 }
 
-// Looks for completions and mail for a short while before the costly sleep. Pays only behind recent
+// Looks for completions and mail for a short while before the costly sleep. Only behind recent
 // traffic, and only while nobody else needs the CPU: involuntary switches end it.
 bool Reactor::Spin() noexcept {
-  const uint64_t begin_ns = RefreshNow();
-  if (spin_max_ns_ == 0 || begin_ns - last_work_ns_ > kSpinTrafficNs) {
-    spin_ns_ = spin_max_ns_;  // a fresh budget for the traffic to come
-    return false;
-  }
-  if (spin_ns_ < kSpinMinNs) return false;
-  uint64_t end_ns = begin_ns + spin_ns_;
+  if (spin_ns_ < kSpinMinNs || now_ns_ - last_work_ns_ > kSpinTrafficNs) return false;
+  uint64_t end_ns = now_ns_ + spin_ns_;
   if (!timers_.empty()) end_ns = std::min(end_ns, timers_.begin()->deadline_ns);
-  bool found = false;
+  poller_->Poll(0, ready_);  // submits, which is work
+  const uint64_t begin_ns = RefreshNow();
+  bool found = HasWork();
   while (!found && now_ns_ < end_ns) {
     poller_->Poll(0, ready_);
     found = HasWork();
     RefreshNow();
   }
+  window_spun_ns_ += now_ns_ - begin_ns;
   const int64_t preempted = InvoluntarySwitches();
-  const bool contended = preempted > preempted_;
+  if (preempted > preempted_) {
+    spin_ns_ = 0;
+    spin_learns_ns_ = now_ns_ + kSpinTrafficNs;
+  }
   preempted_ = preempted;
-  spin_ns_ = found && !contended ? std::min(spin_max_ns_, spin_ns_ * 2) : spin_ns_ / 2;
   return found;
 }
 
-void Reactor::AccountLoad(uint64_t slept_ns) noexcept {
-  window_slept_ns_ += slept_ns;
-  const uint64_t window_ns = now_ns_ - window_start_ns_;
+// A wait that the longest spin would have covered asks for longer spins, any other for shorter
+// ones.
+void Reactor::LearnToSpin(uint64_t waited_ns) noexcept {
+  if (waited_ns > spin_max_ns_) {
+    spin_ns_ /= 2;
+  } else if (waited_ns > spin_ns_ && now_ns_ >= spin_learns_ns_) {
+    spin_ns_ = std::min(spin_max_ns_, std::max(spin_ns_ * 2, kSpinMinNs));
+  }
+}
+
+void Reactor::AccountLoad() noexcept {
+  const uint64_t window_ns = now_ns_ - window_start_ns_.load(std::memory_order_relaxed);
   if (window_ns < kLoadWindowNs) return;
-  const uint64_t slept = std::min(window_slept_ns_, window_ns);
-  load_percent_.store(static_cast<uint32_t>(100 - slept * 100 / window_ns),
+  const uint64_t cpu_ns = clock_.ThreadCpuNs();
+  const uint64_t used_ns = cpu_ns - window_cpu_ns_;
+  const uint64_t worked_ns = used_ns - std::min(used_ns, window_spun_ns_);
+  load_percent_.store(static_cast<uint32_t>(std::min(worked_ns, window_ns) * 100 / window_ns),
                       std::memory_order_relaxed);
-  window_start_ns_ = now_ns_;
-  window_slept_ns_ = 0;
+  window_start_ns_.store(now_ns_, std::memory_order_relaxed);
+  window_cpu_ns_ = cpu_ns;
+  window_spun_ns_ = 0;
+}
+
+// A sleeper closes no window: one that is long over says that there was nothing to do.
+uint32_t Reactor::load_percent() const noexcept {
+  const uint64_t open_ns = clock_.NowNs() - window_start_ns_.load(std::memory_order_relaxed);
+  return open_ns > 2 * kLoadWindowNs ? 0 : load_percent_.load(std::memory_order_relaxed);
 }
 
 ReactorSet::ReactorSet(std::vector<std::unique_ptr<Poller>> pollers, Clock& clock,

@@ -33,7 +33,7 @@
 
 namespace sluice {
 
-// Runs once at the end of the turn in which it was listed. The owner unlists it before it dies.
+// Runs once at the end of the turn in which it was listed; hook.unlink(), or its death, unlists it.
 struct TurnTask {
   using Hook = boost::intrusive::list_member_hook<
       boost::intrusive::link_mode<boost::intrusive::auto_unlink>>;
@@ -46,7 +46,7 @@ using TurnList =
                            boost::intrusive::member_hook<TurnTask, TurnTask::Hook, &TurnTask::hook>,
                            boost::intrusive::constant_time_size<false>>;
 
-// Runs once when its time has come.
+// Runs once when its time has come. Disarmed before it dies.
 struct Timer {
   boost::intrusive::set_member_hook<> hook;
   uint64_t deadline_ns = 0;
@@ -73,14 +73,14 @@ class Reactor {
   // The reactor whose turn this thread runs, or null.
   static Reactor* Current() noexcept;
 
-  // Turns until Stop(); sleeps when idle. Stop() lets the turn end.
+  // Turns until Stop(), which lets the turn end; sleeps when idle. Once.
   void Run();
   void Stop() noexcept;
-  // One turn; true if anything was done. Never sleeps unless `may_sleep`.
+  // One turn; true if anything was done. Never sleeps unless `may_sleep` (the clock must run then).
   bool Turn(bool may_sleep = false);
 
   // Runs `work` on this reactor's thread, in order of posting. Any thread. Control path: takes a
-  // lock, may allocate.
+  // lock, may allocate. What the last turn did not see is destroyed with the reactor, not run.
   void Post(absl::AnyInvocable<void()> work);
 
   // --- all below: the reactor's thread ---
@@ -98,20 +98,25 @@ class Reactor {
   void AtSend(TurnTask& task) noexcept { List(send_, task); }
   static void Unlist(TurnTask& task) noexcept { task.hook.unlink(); }
 
-  void Arm(Timer& timer, uint64_t deadline_ns) noexcept;  // moves it if armed
+  // Moves it if armed. Armed by a timer's run, it never runs among the same ones.
+  void Arm(Timer& timer, uint64_t deadline_ns) noexcept;
   void Disarm(Timer& timer) noexcept;
 
   // Stands in the pools' line; PoolsGave() is called by whoever gave something back to this
-  // reactor's pools.
+  // reactor's pools -- not for what a failed attempt put back, which would call the line for ever.
+  // Who is not being called and finds somebody in line stands behind him without trying, or small
+  // requests starve a large one.
   void WaitForPool(PoolWaiter& waiter, bool at_front = false) noexcept;
+  bool PoolLineEmpty() const noexcept { return line_.empty(); }
   void PoolsGave() noexcept { pools_gave_ = true; }
 
   // Core's own: a bio without holds whose home this is; mail to another reactor (or this one).
   void CameHome(Bio& bio) noexcept { finished_.push_back(bio); }
   void Send(uint16_t to, Mail mail, Bio& bio) noexcept;
 
-  // Share of the last 100 ms that was spent working, 0 to 100. Any thread.
-  uint32_t load_percent() const noexcept { return load_percent_.load(std::memory_order_relaxed); }
+  // Share of the last 100 ms for which this thread used its CPU, spinning aside; 0 to 100. Any
+  // thread.
+  uint32_t load_percent() const noexcept;
 
  private:
   friend class ReactorSet;
@@ -123,6 +128,8 @@ class Reactor {
   }
   bool RunReady() noexcept;
   bool RunMail() noexcept;
+  void RunOwnMail() noexcept;
+  void Deliver(Mail mail, Bio& bio) noexcept;
   bool RunPosts();
   bool RunTimers() noexcept;
   bool RunLine() noexcept;
@@ -133,14 +140,16 @@ class Reactor {
   bool HasWork() noexcept;  // something to do without waiting for the kernel
   void Wait(bool may_sleep, bool busy) noexcept;
   bool Spin() noexcept;
-  void AccountLoad(uint64_t slept_ns) noexcept;
+  void Sleep() noexcept;
+  void LearnToSpin(uint64_t waited_ns) noexcept;
+  void AccountLoad() noexcept;
 
   ReactorSet& set_;
   const uint16_t id_;
-  std::unique_ptr<Poller> poller_;
   Clock& clock_;
   BioPool bios_;
   BufferPool buffers_;
+  std::unique_ptr<Poller> poller_;  // dies before the memory that its operations name
   std::vector<std::unique_ptr<Mailbox>> inboxes_;  // by sender; written by it
   uint64_t mailed_ = 0;                            // targets with mail to publish, a bit each
 
@@ -149,6 +158,7 @@ class Reactor {
   TurnList dispatch_;
   TurnList send_;
   PoolLine line_;
+  const PoolWaiter* stuck_ = nullptr;  // the last who stood at the front
   bool pools_gave_ = false;
   struct ByDeadline {
     using type = uint64_t;
@@ -163,11 +173,14 @@ class Reactor {
   uint64_t now_ns_ = 0;
   bool started_ = false;
   const uint64_t spin_max_ns_;
-  uint64_t spin_ns_;  // today's budget: halved by a fruitless spin, doubled by a fruitful one
+  uint64_t spin_ns_;  // today's budget: grows while waits are short, shrinks while they are long
+  uint64_t spin_learns_ns_ = 0;  // it does not grow before this: somebody wanted the CPU
   uint64_t last_work_ns_ = 0;
   int64_t preempted_ = 0;  // involuntary switches seen at the last look
-  uint64_t window_start_ns_ = 0;
-  uint64_t window_slept_ns_ = 0;
+  uint64_t timers_from_ns_ = 0;
+  std::atomic<uint64_t> window_start_ns_;
+  uint64_t window_cpu_ns_ = 0;   // the thread's CPU time at its start
+  uint64_t window_spun_ns_ = 0;  // of it spent spinning
   std::atomic<uint32_t> load_percent_{0};
 
   std::atomic<bool> stop_{false};
