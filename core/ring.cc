@@ -73,7 +73,8 @@ RingPoller::~RingPoller() {
 }
 
 void RingPoller::Start() noexcept {
-  SLUICE_CHECK(io_uring_enable_rings(&ring_) == 0);
+  // io_uring_enable_rings(), which the shared liburing 2.3 does not export.
+  SLUICE_CHECK(io_uring_register(ring_.ring_fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0) == 0);
   wake_.done = [](RingOp&) noexcept {};
   ArmWake();
 }
