@@ -154,8 +154,8 @@ void PushCallback(Bio& bio, Callback& callback) noexcept;
 void Abandon(Bio& bio) noexcept;
 
 // For a device that hangs: the root request of `bio` is answered with `error` now -- its callbacks
-// run on their home, later in a turn -- while every bio and its memory stay where they are until the
-// kernel gives them back. Callbacks of bios below the root run when those are done, as ever.
+// run on their home, later in a turn -- while every bio and its memory stay where they are until
+// the kernel gives them back. Callbacks of bios below the root run when those are done, as ever.
 // REQUIRES: the thread that owns the bio now; not done; error > 0.
 void Expire(Bio& bio, int error) noexcept;
 

@@ -74,6 +74,7 @@ bool Reactor::Turn(bool may_sleep) {
     window_cpu_ns_ = clock_.ThreadCpuNs();
     poller_->Start();
   }
+  if (!may_sleep) RefreshNow();  // turned by hand: time has passed since the last wait
   bool busy = RunReady();
   busy |= RunMail();
   busy |= RunPosts();

@@ -2,12 +2,12 @@
 // One thread that runs requests: what is ready, what other reactors sent, what is due, then one
 // submit-and-wait.
 //
-// The turn. (1) completions that the poller listed; (2) mail, posts, timers, the pools' line; (3)
-// bios that came home; (4) the turn's end: dispatch tasks (disks unplug), bios they finished, then
-// send tasks (connections answer); (5) outboxes are published, one wake a target; (6) one poll.
-// Everything that arrives in one turn is therefore gathered, submitted and answered together, and
-// nothing waits: the poll sleeps only when there is nothing left to do, after a short adaptive
-// spin.
+// The turn. (1) completions that the poller listed; (2) mail, posts, timers; (3) bios that came
+// home, then the pools' line, for they gave memory back; (4) the turn's end: dispatch tasks (disks
+// unplug), bios they finished, then send tasks (connections answer); (5) outboxes are published,
+// one wake a target; (6) one poll. Everything that arrives in one turn is therefore gathered,
+// submitted and answered together, and nothing waits: the poll sleeps only when there is nothing
+// left to do, after a short adaptive spin.
 //
 // Thread. A reactor belongs to the thread that runs it; Post(), Stop() and id() may be called by
 // any. On that thread Reactor::Current() is it. Tests run several on one thread, a Turn() at a
