@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// fair: weighted deficit round robin over flows. The flows that have requests stand in a ring. The
-// one in front is served, first come, first served, as long as it has credit; then it gets a turn's
-// worth of credit, kTurnBytes times its weight, and goes to the back. A request costs its length,
-// at least kCostMin and at most kCostMax. A carrier charges each rider's own flow. What a flow that
-// leaves the ring had left is lost; a debt stays, up to one turn's worth. Idle flows take no time;
-// the table of all flows takes 2 MiB a queue.
-// Source: Shreedhar and Varghese, Efficient fair queuing using deficit round robin, 1996.
+// fair: weighted deficit round robin over flows. The flows that have requests or debts stand in a
+// ring. The one in front is served, first come, first served, as long as it has credit; then it
+// gets a turn's worth of credit, kTurnBytes times its weight, and goes to the back. A request costs
+// its length, at least kCostMin and at most kCostMax. A carrier charges each rider's own flow. A
+// flow leaves the ring when it has neither; so idling saves up nothing, and large requests one at a
+// time do not outrun their debt. No debt exceeds kDebtTurns turns. Idle flows take no time; the
+// table of all flows takes 2 MiB a queue. Source: Shreedhar and Varghese, Efficient fair queuing
+// using deficit round robin, 1996.
 #include <algorithm>
 
 #include "core/units.h"
@@ -16,6 +17,7 @@ namespace sluice {
 namespace {
 
 constexpr int64_t kTurnBytes = 64 * kKiB;
+constexpr int64_t kDebtTurns = 64;           // 4 MiB at weight 1: more than the longest request
 constexpr uint32_t kCostMin = 4 * kKiB;      // what any request costs a device at least
 constexpr uint32_t kCostMax = kMaxTransfer;  // longer ones are trims and zeroes, which move no data
 constexpr size_t kFlows = size_t{1} << 16;   // Bio::flow
@@ -33,15 +35,15 @@ class Fair final : public BufqPolicy {
     Flow& flow = flows_[bio.flow];
     flow.fifo.push_back(bio);
     if (flow.in_ring) return;
-    const int64_t turn = Turn(flow);
-    flow.credit = turn + std::clamp(flow.credit, -turn, int64_t{0});
+    flow.credit += Turn(flow);
     PushBack(bio.flow);
   }
 
   Bio* Peek(uint64_t) noexcept override {
     while (ring_size_ > 0) {
       Flow& flow = flows_[front_];
-      if (flow.fifo.empty()) {
+      if (flow.fifo.empty() && flow.credit >= 0) {
+        flow.credit = 0;
         PopFront();
       } else if (flow.credit > 0) {
         return &flow.fifo.front();
@@ -57,13 +59,11 @@ class Fair final : public BufqPolicy {
     Bio* bio = Peek(now_ns);
     if (bio == nullptr) return nullptr;
     flows_[front_].fifo.pop_front();
-    ForEachRider(*bio, [this](const Bio& rider) {
-      flows_[rider.flow].credit -= std::clamp(rider.length, kCostMin, kCostMax);
-    });
+    ForEachRider(*bio, [this](const Bio& rider) { Charge(rider); });
     return bio;
   }
 
-  // A flow that is empty now leaves the ring when it comes to the front.
+  // A flow that is empty now leaves the ring when it has come to the front.
   void Cancel(Bio& bio) noexcept override {
     flows_[bio.flow].fifo.erase(BioFifo::s_iterator_to(bio));
   }
@@ -71,7 +71,7 @@ class Fair final : public BufqPolicy {
  private:
   struct Flow {
     BioFifo fifo;
-    int64_t credit = 0;  // bytes; not positive: debt
+    int64_t credit = 0;  // bytes; negative: debt; 0 outside the ring
     uint32_t weight = 1;
     uint16_t behind = 0;  // the next flow in the ring
     bool in_ring = false;
@@ -79,6 +79,13 @@ class Fair final : public BufqPolicy {
   static_assert(sizeof(Flow) == 32);
 
   static int64_t Turn(const Flow& flow) noexcept { return kTurnBytes * flow.weight; }
+
+  void Charge(const Bio& bio) noexcept {
+    Flow& flow = flows_[bio.flow];
+    if (!flow.in_ring) PushBack(bio.flow);  // rides with others and has nothing of its own here
+    flow.credit -= std::clamp(bio.length, kCostMin, kCostMax);
+    flow.credit = std::max(flow.credit, -kDebtTurns * Turn(flow));
+  }
 
   void PushBack(uint16_t id) noexcept {
     (ring_size_ == 0 ? front_ : flows_[back_].behind) = id;
