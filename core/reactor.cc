@@ -92,7 +92,7 @@ bool Reactor::Turn(bool may_sleep) {
 
 void Reactor::Post(absl::AnyInvocable<void()> work) {
   {
-    absl::MutexLock lock(&posts_mutex_);
+    const std::lock_guard<std::mutex> lock(posts_mutex_);
     posts_.push_back(std::move(work));
   }
   posted_.store(true);
@@ -182,7 +182,7 @@ bool Reactor::RunPosts() {
   }
   std::vector<absl::AnyInvocable<void()>> batch;
   {
-    absl::MutexLock lock(&posts_mutex_);
+    const std::lock_guard<std::mutex> lock(posts_mutex_);
     batch.swap(posts_);
   }
   for (auto& work : batch) work();

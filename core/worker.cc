@@ -9,27 +9,27 @@ Worker::Worker() : thread_([this] { Loop(); }) {}
 
 Worker::~Worker() {
   {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     stop_ = true;
   }
+  changed_.notify_one();
   thread_.join();
 }
 
 void Worker::Run(absl::AnyInvocable<void()> job) {
-  absl::MutexLock lock(&mutex_);
-  jobs_.push_back(std::move(job));
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    jobs_.push_back(std::move(job));
+  }
+  changed_.notify_one();
 }
 
 void Worker::Loop() {
   for (;;) {
     absl::AnyInvocable<void()> job;
     {
-      absl::MutexLock lock(&mutex_);
-      mutex_.Await(absl::Condition(
-          +[](Worker* worker) ABSL_EXCLUSIVE_LOCKS_REQUIRED(worker->mutex_) {
-            return worker->stop_ || !worker->jobs_.empty();
-          },
-          this));
+      std::unique_lock<std::mutex> lock(mutex_);
+      changed_.wait(lock, [this] { return stop_ || !jobs_.empty(); });
       if (jobs_.empty()) return;
       job = std::move(jobs_.front());
       jobs_.pop_front();

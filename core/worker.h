@@ -3,12 +3,12 @@
 // reactor.
 #pragma once
 
+#include <condition_variable>
 #include <deque>
+#include <mutex>
 #include <thread>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/functional/any_invocable.h"
-#include "absl/synchronization/mutex.h"
 
 namespace sluice {
 
@@ -23,9 +23,10 @@ class Worker {
  private:
   void Loop();
 
-  absl::Mutex mutex_;
-  std::deque<absl::AnyInvocable<void()>> jobs_ ABSL_GUARDED_BY(mutex_);
-  bool stop_ ABSL_GUARDED_BY(mutex_) = false;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<absl::AnyInvocable<void()>> jobs_;  // guarded by mutex_
+  bool stop_ = false;                            // guarded by mutex_
   std::thread thread_;
 };
 
