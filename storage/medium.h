@@ -15,12 +15,16 @@
 
 namespace sluice {
 
-class ReactorSet;
+class Medium;
 
 // One operation on the medium, in the medium's own units. The disk owns it and keeps it, and all
 // memory named, until it has ended.
 struct MediumIo {
-  RingOp op;  // the medium's own, to be completed by
+  // The medium's own, from Start() to the end.
+  RingOp op;  // to be completed by
+  Medium* medium = nullptr;
+  uint32_t attempts = 0;
+
   Op what = Op::kRead;
   uint8_t flags = 0;    // kFua (only if native_fua), kNoHole, kFastZero, kBorrow
   uint64_t offset = 0;  // bytes; kRead, kWrite, kZero, kTrim: a multiple of MediumLimits::block
@@ -65,7 +69,7 @@ struct MediumLimits {
   bool page_cache = false;     // errors may surface in another operation than their own (promise 2)
   bool can_trim = false;
   bool can_zero = false;       // kZero may work; -EOPNOTSUPP tells if it does not after all
-  bool can_fast_zero = false;  // kZero is always faster than writing
+  bool can_fast_zero = false;  // with kFastZero it is quicker than writing, or -EOPNOTSUPP at once
 };
 
 class Medium {
