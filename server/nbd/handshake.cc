@@ -12,7 +12,6 @@ namespace sluice::nbd {
 namespace {
 
 constexpr uint16_t kHandshakeFlags = kFixedNewstyle | kNoZeroes;
-constexpr uint32_t kAllocationContextId = 1;
 
 bool TakesData(Option option) {
   switch (option) {

@@ -26,6 +26,9 @@ uint16_t TransmissionFlags(const ExportInfo& info, bool structured_replies);
 inline constexpr uint32_t kAdvertisedPayloadBytes = 32u << 20;
 inline constexpr uint32_t kAcceptedPayloadBytes = 64u << 20;
 
+// The id of base:allocation, on every connection that selects it.
+inline constexpr uint32_t kAllocationContextId = 1;
+
 // What a finished handshake hands to the transmission phase.
 struct Negotiated {
   std::shared_ptr<const ExportInfo> exported;

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// One client request from its header to the last byte of its reply, and where such records come
+// from. They belong to a session and its reactor's thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "core/bio.h"
+#include "core/check.h"
+#include "core/group.h"
+#include "core/pool.h"
+#include "core/target.h"
+#include "proto/nbd_transmission.h"
+
+namespace sluice::nbd {
+
+class Session;
+
+struct ServedRequest {
+  enum class State : uint8_t {
+    kFree,
+    kReceiving,   // its payload comes into its parts
+    kDiscarding,  // refused; its payload is thrown away
+    kRunning,     // in the target
+    kAnswered,    // its reply is rendered
+  };
+
+  Session* session = nullptr;
+  State state = State::kFree;
+  bool sent = false;    // no byte of the reply is left to send
+  bool asking = false;  // `query` is in the target
+  Request header;
+  uint64_t born_ns = 0;
+  uint32_t taken = 0;  // payload bytes received or thrown away
+
+  // Its bios, in order, `part_bytes` each but the last. A cell's owner is this record while the bio
+  // is in the target, and null before and after.
+  std::vector<BioCell*> parts;
+  uint32_t part_bytes = 0;
+  uint32_t unreleased = 0;
+  std::optional<BioGroup> group;
+  ExtentQuery query;
+  std::vector<StatusExtent> status;
+
+  // The result. `text` is for humans.
+  int error = 0;
+  const char* text = "";
+  std::optional<uint64_t> error_offset;
+  char text_buffer[96] = {};
+
+  std::vector<uint8_t> head;  // the reply's own bytes: headers, small bodies
+
+  ServedRequest* next_free = nullptr;
+};
+
+// Records of one session: made when first needed, used again ever after, so that a session in its
+// stride allocates nothing.
+class RequestRecords {
+ public:
+  explicit RequestRecords(uint32_t limit) : limit_(limit) {}
+  ~RequestRecords() { SLUICE_CHECK(used_ == 0); }
+
+  bool full() const { return used_ == limit_; }
+  uint32_t used() const { return used_; }
+
+  // REQUIRES: not full().
+  ServedRequest& New() {
+    SLUICE_CHECK(!full());
+    ++used_;
+    if (free_ == nullptr) {
+      all_.push_back(std::make_unique<ServedRequest>());
+      return *all_.back();
+    }
+    ServedRequest& record = *free_;
+    free_ = record.next_free;
+    return record;
+  }
+
+  // REQUIRES: nobody refers to it.
+  void Delete(ServedRequest& record) {
+    SLUICE_CHECK(record.parts.empty() && record.unreleased == 0 && !record.asking);
+    record.state = ServedRequest::State::kFree;
+    record.next_free = free_;
+    free_ = &record;
+    --used_;
+  }
+
+  // Calls f for every record in use; f may delete it.
+  template <typename F>
+  void ForEach(F&& f) {
+    for (size_t i = 0; i < all_.size(); ++i) {
+      if (all_[i]->state != ServedRequest::State::kFree) f(*all_[i]);
+    }
+  }
+
+ private:
+  const uint32_t limit_;
+  uint32_t used_ = 0;
+  ServedRequest* free_ = nullptr;
+  std::vector<std::unique_ptr<ServedRequest>> all_;
+};
+
+}  // namespace sluice::nbd
