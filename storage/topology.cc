@@ -206,6 +206,7 @@ absl::StatusOr<std::unique_ptr<Target>> MakeVolume(const VolumeSpec& spec,
   // Legs end at a whole block of the volume, so that no piece is finer than what any leg tells
   // its clients.
   std::vector<uint64_t> sizes;
+  sizes.reserve(legs.size());
   for (const Target* leg : legs) sizes.push_back(AlignDown(leg->limits().size, block));
 
   absl::StatusOr<std::unique_ptr<const Geometry>> geometry;

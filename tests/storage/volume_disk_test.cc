@@ -16,6 +16,7 @@
 #include "storage/medium_memory.h"
 #include "storage/null_disk.h"
 #include "storage/topology.h"
+#include "tests/storage/allocations.h"
 #include "tests/storage/fake_target.h"
 
 namespace sluice {
@@ -132,6 +133,28 @@ TEST_F(VolumeDiskTest, ManyRandomRequestsAtOnceEndAsIfOneAfterTheOther) {
     EXPECT_TRUE(Read("part", offset, kMaxTransfer) == std::vector<char>(at, at + kMiB)) << offset;
   }
   EXPECT_EQ(world.CellsUsed(), 0u);
+}
+
+TEST_F(VolumeDiskTest, ARequestAllocatesNothing) {
+  Build({{"a", kMiB}, {"b", kMiB}, {"c", kMiB}}, {kStripeOfThree});
+  for (const Op op : {Op::kWrite, Op::kRead}) {
+    for (const bool warm : {false, true}) {
+      Request request(At("fast"), op, 4096, 1000 * 1024);
+      uint64_t before = 0;
+      uint64_t after = 0;
+      Callback done;
+      done.run = [](Bio&, void* at) noexcept { *static_cast<uint64_t*>(at) = Allocations(); };
+      done.context = &after;
+      PushCallback(request.bio(), done);
+      world.On(At("fast").home(), [&] {
+        before = Allocations();
+        Submit(request.bio());
+      });
+      ASSERT_TRUE(request.done());
+      EXPECT_GT(after, 0u);
+      EXPECT_TRUE(!warm || after == before) << OpName(op) << ": " << after - before;
+    }
+  }
 }
 
 TEST_F(VolumeDiskTest, ALabelIsGuardedOnARealDisk) {
