@@ -48,7 +48,7 @@ struct LimitsConfig {
   uint32_t io_timeout_s = 60;
   uint32_t drain_timeout_s = 30;
   uint32_t requests_per_connection = 256;
-  uint64_t pool_bytes = 256 * kMiB;  // of each reactor
+  uint64_t pool_bytes = 128 * kMiB;  // of each reactor
 };
 
 struct Config {

@@ -6,6 +6,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "server/config.h"
 #include "server/text.h"
 
@@ -301,6 +302,19 @@ Problem CheckFolder(const std::string& key, const std::string& path) {
                             " is no absolute folder: it begins with / and has at most 4095 bytes"));
 }
 
+// What only the whole arrangement shows: legs shared, slices that overlap, too many children.
+Problem CheckArrangement(const TopologySpec& spec) {
+  const absl::Status status = CheckTopology(spec);
+  if (status.ok()) return {};
+  absl::string_view text = status.message();
+  for (size_t i = 0; i < spec.volumes.size(); ++i) {
+    if (absl::ConsumePrefix(&text, absl::StrCat("volume \"", spec.volumes[i].name, "\": "))) {
+      return Wrong(absl::StrCat("volume[", i, "]"), std::string(text));
+    }
+  }
+  return Wrong("volume", std::string(text));
+}
+
 }  // namespace
 
 Problem CompleteAndCheck(Config& config) {
@@ -327,8 +341,10 @@ Problem CompleteAndCheck(Config& config) {
   for (size_t i = 0; i < config.disk_roots.size(); ++i) {
     if (auto p = CheckFolder(absl::StrCat("disk_roots[", i, "]"), config.disk_roots[i])) return p;
   }
-  if (!config.strategy_dir.empty()) return CheckFolder("strategy_dir", config.strategy_dir);
-  return {};
+  if (!config.strategy_dir.empty()) {
+    if (auto p = CheckFolder("strategy_dir", config.strategy_dir)) return p;
+  }
+  return CheckArrangement(config.topology);
 }
 
 }  // namespace sluice

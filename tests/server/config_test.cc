@@ -31,13 +31,14 @@ TEST(Config, ReadsTheWholeSchemaFromText) {
            block_size_bytes: 4096 io_timeout_s: 5 }
     disk { name: "ram" memory_bytes: 67108864 }
     volume { name: "fast" stripe { chunk_bytes: 65536 leg: "d0" leg: "d1" } }
-    volume { name: "long" concat { leg: "d0" leg: "fast" } }
+    volume { name: "long" concat { leg: "ram" leg: "fast" } }
     volume { name: "part" slice { of: "long" offset_bytes: 1048576 size_bytes: 512 } }
     export { name: "fast" volume: "fast" description: "two drives" priority: 0 weight: 7 }
     export { name: "part" volume: "part" read_only: true }
     disk_roots: "/srv"
     limits { handshakes: 3 connections: 4 handshake_timeout_s: 5 payload_timeout_s: 6
-             idle_timeout_s: 7 io_timeout_s: 8 drain_timeout_s: 9 requests_per_connection: 10 pool_bytes: 134217728 }
+             idle_timeout_s: 7 io_timeout_s: 8 drain_timeout_s: 9 requests_per_connection: 10
+             pool_bytes: 134217728 }
     reactors: 2
     strategy_dir: "/usr/lib/sluice"
   )");
@@ -53,7 +54,7 @@ TEST(Config, ReadsTheWholeSchemaFromText) {
   EXPECT_EQ(config->topology.disks[1].block_size, 4096u);
   EXPECT_EQ(config->topology.disks[2].kind, DiskSpec::Kind::kMemory);
   EXPECT_EQ(config->topology.volumes[0].chunk_bytes, 65536u);
-  EXPECT_EQ(config->topology.volumes[1].legs, (std::vector<std::string>{"d0", "fast"}));
+  EXPECT_EQ(config->topology.volumes[1].legs, (std::vector<std::string>{"ram", "fast"}));
   EXPECT_EQ(config->topology.volumes[2].offset_bytes, kMiB);
   EXPECT_EQ(config->exports[0].priority, 0u);
   EXPECT_EQ(config->exports[0].weight, 7u);
@@ -143,6 +144,10 @@ INSTANTIATE_TEST_SUITE_P(
                 "sluice.conf:5: volume[0].concat.leg[1]: \"nope\" is no disk or volume"},
         BadText{"LegTwice", With("volume { name: \"v\" concat { leg: \"d\" leg: \"d\" } }"),
                 "sluice.conf:1: volume[0].concat.leg[1]: \"d\" is a leg twice"},
+        BadText{"SharedLeg",
+                With("volume { name: \"v\" concat { leg: \"d\" } }\n"
+                     "volume { name: \"w\" concat { leg: \"d\" } }"),
+                "sluice.conf:2: volume[1]: leg: "},
         BadText{"NoLegs", With("volume { name: \"v\" stripe { chunk_bytes: 65536 } }"),
                 "sluice.conf:1: volume[0].stripe.leg: is missing"},
         BadText{"Chunk", With("volume { name: \"v\" stripe { chunk_bytes: 4096 leg: \"d\" } }"),
