@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/export_table.h"
+
+#include <algorithm>
+
+#include "core/check.h"
+
+namespace sluice {
+namespace {
+
+constexpr uint32_t kMaxBlock = 64 * 1024;  // NBD, "Block size constraints"
+
+std::shared_ptr<const Export> MakeExport(const ExportTable::Entry& entry, size_t index) {
+  const Limits& limits = entry.target->limits();
+  auto made = std::make_shared<Export>();
+  made->name = entry.config.name;
+  made->description = entry.config.description;
+  made->size_bytes = limits.size;
+  made->read_only = entry.config.read_only || limits.read_only;
+  made->rotational = limits.rotational;
+  made->can_trim = limits.can_trim;
+  made->can_zero = limits.can_zero;
+  made->fast_zero = limits.can_fast_zero;
+  made->min_block_bytes = limits.logical_block;
+  made->preferred_block_bytes =
+      std::clamp(limits.preferred, std::max(limits.logical_block, kSector), kMaxBlock);
+  made->target = entry.target;
+  made->prio = static_cast<uint8_t>(entry.config.priority);
+  made->first_flow = static_cast<uint16_t>(index * kFlowsPerExport);
+  return made;
+}
+
+}  // namespace
+
+std::vector<uint32_t> FlowWeights(const std::vector<ExportConfig>& exports) {
+  std::vector<uint32_t> weights;
+  for (const ExportConfig& e : exports) weights.insert(weights.end(), kFlowsPerExport, e.weight);
+  return weights;
+}
+
+ExportTable::ExportTable(const std::vector<Entry>& entries, std::string_view default_export) {
+  SLUICE_CHECK(entries.size() * kFlowsPerExport <= 65536);
+  for (const Entry& entry : entries) {
+    list_.push_back(MakeExport(entry, list_.size()));
+    by_name_.emplace(entry.config.name, list_.back());
+  }
+  if (!default_export.empty()) {
+    by_name_.emplace("", by_name_.at(std::string(default_export)));
+  } else if (list_.size() == 1) {
+    by_name_.emplace("", list_.front());
+  }
+}
+
+std::shared_ptr<const ExportInfo> ExportTable::Find(std::string_view name) const {
+  const auto found = by_name_.find(std::string(name));
+  return found == by_name_.end() ? nullptr : found->second;
+}
+
+std::vector<std::shared_ptr<const ExportInfo>> ExportTable::List() const { return list_; }
+
+}  // namespace sluice

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/nbd/connection.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/nbd/roster.h"
+
+namespace sluice::nbd {
+namespace {
+
+constexpr size_t kSendSegments = 512;
+
+Session::Options OptionsOf(const Door& door, const Export& exported, const Peer& peer) {
+  Session::Options options;
+  options.requests_max = door.options().requests;
+  options.flow = FlowOf(exported, peer.hash);
+  options.prio = exported.prio;
+  return options;
+}
+
+}  // namespace
+
+Connection::Connection(Roster& roster, Parked parked)
+    : Member(roster, std::move(parked.guest)),
+      admission_(parked.admission),
+      place_(std::move(parked.place)),
+      session_(reactor(), *admission_.exported->target, std::move(parked.negotiated),
+               OptionsOf(roster.door(), *admission_.exported, peer()), *this, roster.stats()),
+      received_ns_(reactor().now_ns()) {
+  send_.owner = this;
+  send_.run = [](TurnTask& task) noexcept { static_cast<SendTask&>(task).owner->EndOfTurn(); };
+}
+
+void Connection::Start() noexcept {
+  if (admission_.Overtaken() && PeerClosed()) {
+    return Cut("its peer has closed, and another connection was admitted");
+  }
+  TimeIsUp();
+  session_.Fed(0);
+  OnSessionChanged();
+}
+
+void Connection::Drain() noexcept {
+  if (leaving()) return;
+  draining_ = true;
+  session_.Drain();
+  OnSessionChanged();
+}
+
+void Connection::OnSessionChanged() noexcept { reactor().AtSend(send_); }
+
+void Connection::Received(int result) noexcept {
+  received_ns_ = reactor().now_ns();
+  session_.Fed(result > 0 ? static_cast<size_t>(result) : 0);
+  if (result < 0) return Cut(absl::StrCat("receive: ", std::strerror(-result)));
+  if (result == 0) session_.EndOfInput();
+  OnSessionChanged();
+}
+
+void Connection::Writable() noexcept { OnSessionChanged(); }
+
+void Connection::EndOfTurn() noexcept {
+  if (leaving()) return LeaveIfSettled();
+  const bool flushed = Flush();
+  if (leaving()) return;
+  if (flushed && session_.finished()) return EndGently(session_.end_reason());
+  if (flushed && draining_ && session_.quiet()) return EndGently("the server is shutting down");
+  if (!transport().receiving() && session_.wants_receive()) ReceiveMore();
+}
+
+bool Connection::Flush() noexcept {
+  std::array<iovec, kSendSegments> vector;
+  while (session_.has_output()) {
+    const size_t count = session_.Output(vector.data(), vector.size());
+    const int sent = transport().Send(vector.data(), count);
+    if (sent == -EAGAIN) {
+      if (!send_stuck_) sent_ns_ = reactor().now_ns();
+      send_stuck_ = true;
+      transport().AwaitWritable();
+      return false;
+    }
+    if (sent < 0) {
+      Cut(absl::StrCat("send: ", std::strerror(-sent)));
+      return false;
+    }
+    sent_ns_ = reactor().now_ns();
+    session_.Sent(static_cast<size_t>(sent));
+  }
+  send_stuck_ = false;
+  return true;
+}
+
+void Connection::ReceiveMore() noexcept {
+  received_ns_ = reactor().now_ns();
+  const size_t count = session_.ReceiveInto(receive_.data(), receive_.size());
+  transport().Receive(receive_.data(), count);
+}
+
+Connection::Deadline Connection::NextDeadline() const noexcept {
+  const DoorOptions& limits = roster().door().options();
+  Deadline next{kForever, ""};
+  const auto consider = [&next](uint64_t at_ns, const char* why) {
+    if (at_ns < next.at_ns) next = {at_ns, why};
+  };
+  if (send_stuck_) consider(sent_ns_ + limits.payload_timeout_ns, "an answer was not taken");
+  if (transport().receiving()) {
+    if (session_.awaits_payload()) {
+      consider(received_ns_ + limits.payload_timeout_ns, "a payload stalled");
+    } else if (limits.idle_timeout_ns != 0 && session_.quiet()) {
+      consider(std::max(received_ns_, sent_ns_) + limits.idle_timeout_ns, "idle");
+    }
+  }
+  return next;
+}
+
+// Nothing is late between two looks: what begins to be owed after this look is due no sooner than
+// the next one.
+void Connection::TimeIsUp() noexcept {
+  const DoorOptions& limits = roster().door().options();
+  const uint64_t now_ns = reactor().now_ns();
+  const Deadline next = NextDeadline();
+  if (next.at_ns <= now_ns) return Cut(next.why);
+  uint64_t look_ns = now_ns + limits.payload_timeout_ns;
+  if (limits.idle_timeout_ns != 0) look_ns = std::min(look_ns, now_ns + limits.idle_timeout_ns);
+  WakeAt(std::min(look_ns, next.at_ns));
+}
+
+}  // namespace sluice::nbd

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// The NBD door of the process: what its connections on all reactors share -- exports, limits, who
+// is inside -- and the admission of new ones. Any thread, unless said otherwise.
+//
+// Admission (no late ghosts). Before GO or EXPORT_NAME is answered, every reactor looks at its
+// connections of that export; where the peer has closed, the connection is cut and the admission
+// waits until nothing of it is left at a disk. A connection that is still on its way to its reactor
+// cannot be looked at: on arrival it looks at itself, unless its admission was alone (Overtaken).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "core/reactor.h"
+#include "server/export_table.h"
+#include "server/nbd/handshake.h"
+#include "server/nbd/member.h"
+#include "server/turnstile.h"
+
+namespace sluice::nbd {
+
+class Roster;
+
+struct DoorOptions {
+  uint32_t handshakes = 100;
+  uint32_t connections = 1000;
+  uint64_t handshake_timeout_ns = 0;  // of the whole handshake
+  uint64_t payload_timeout_ns = 0;    // of a payload or an answer that moves no byte
+  uint64_t idle_timeout_ns = 0;       // 0: never
+  uint32_t requests = 256;            // that one connection may have outstanding
+};
+
+// One admission. `number` counts those that began, of one export.
+struct Admission {
+  const Export* exported = nullptr;
+  uint64_t number = 0;
+  bool overlapped = false;  // another one was under way when it began
+
+  // Another admission was or may have been under way since this one began.
+  bool Overtaken() const { return overlapped || exported->admissions_begun.load() != number; }
+};
+
+// A connection between its handshake and its reactor: nothing in flight, nothing unsent.
+struct Parked {
+  Guest guest;
+  Turnstile::Ticket place;
+  Negotiated negotiated;
+  Admission admission;
+};
+
+class Door {
+ public:
+  // `room` is called when the handshakes' turnstile has room again; any thread. The reactors, and
+  // `exports`, whose entries are Exports, outlive the door.
+  Door(ReactorSet& reactors, const ExportDirectory& exports, const DoorOptions& options,
+       absl::AnyInvocable<void()> room);
+  ~Door();  // REQUIRES: nobody inside
+  Door(const Door&) = delete;
+  Door& operator=(const Door&) = delete;
+
+  const DoorOptions& options() const { return options_; }
+  const ExportDirectory& exports() const { return exports_; }
+  Turnstile& handshakes() { return handshakes_; }
+  Turnstile& places() { return places_; }
+
+  // A new connection begins its handshake, on the reactors in turn.
+  void Enter(std::unique_ptr<Transport> transport, Peer peer, Turnstile::Ticket handshake);
+
+  // Settles the ghosts of `exported`, then calls `done` on reactor `here`.
+  Admission Admit(const Export& exported, uint16_t here, absl::AnyInvocable<void()> done);
+
+  // Sends an admitted connection to the reactor that is to serve it: the export's home; the least
+  // busy one if the export has none.
+  void Resume(Parked parked);
+
+  // Every connection finishes what is in flight, takes nothing new, and goes; those that enter
+  // later do so at once. `done` is called on reactor 0 when all are gone. Once.
+  void Drain(absl::AnyInvocable<void()> done);
+
+  uint32_t inside() const { return inside_.load(); }
+
+ private:
+  friend class Presence;
+  void Left() noexcept;
+  uint16_t HomeOf(const Export& exported);
+
+  ReactorSet& reactors_;
+  const ExportDirectory& exports_;
+  const DoorOptions options_;
+  Turnstile handshakes_;
+  Turnstile places_;
+  std::vector<std::unique_ptr<Roster>> rosters_;  // by reactor
+  std::atomic<uint64_t> next_id_{0};
+  std::atomic<uint32_t> inside_{0};
+  std::atomic<bool> draining_{false};
+  absl::AnyInvocable<void()> drained_;  // written before draining_
+};
+
+}  // namespace sluice::nbd

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/nbd/roster.h"
+
+#include <utility>
+
+#include "core/check.h"
+#include "server/nbd/connection.h"
+#include "server/nbd/welcome.h"
+
+namespace sluice::nbd {
+
+Roster::Roster(Door& door, Reactor& reactor) : door_(door), reactor_(reactor) {}
+
+Roster::~Roster() { SLUICE_CHECK(members_.empty() && gone_.empty()); }
+
+void Roster::Add(std::unique_ptr<Member> member) {
+  Member& added = *member;
+  members_.emplace(added.id(), std::move(member));
+  if (draining_) added.Drain();
+}
+
+void Roster::Welcome(Guest guest, Turnstile::Ticket handshake) {
+  auto welcome = std::make_unique<nbd::Welcome>(*this, std::move(guest), std::move(handshake));
+  nbd::Welcome& added = *welcome;
+  Add(std::move(welcome));
+  added.Start();
+}
+
+void Roster::Resume(Parked parked) {
+  auto connection = std::make_unique<Connection>(*this, std::move(parked));
+  Connection& added = *connection;
+  Add(std::move(connection));
+  added.Start();
+}
+
+void Roster::Admitted(uint64_t id) {
+  const auto found = members_.find(id);
+  if (found != members_.end()) static_cast<nbd::Welcome&>(*found->second).Admitted();
+}
+
+void Roster::SettleGhosts(const Export& exported, absl::AnyInvocable<void()> done) {
+  Settling settling;
+  for (const auto& [id, member] : members_) {
+    if (member->exported() != &exported) continue;
+    if (member->leaving() || member->PeerClosed()) settling.ids.insert(id);
+  }
+  for (const uint64_t id : settling.ids) {
+    members_.at(id)->Cut("its peer has closed, and another connection was admitted");
+  }
+  // What has left, just now or earlier this turn, has nothing at a disk.
+  absl::erase_if(settling.ids, [this](uint64_t id) { return !members_.contains(id); });
+  if (settling.ids.empty()) return done();
+  settling.done = std::move(done);
+  settling_.push_back(std::move(settling));
+}
+
+void Roster::Drain() {
+  draining_ = true;
+  std::vector<uint64_t> ids;
+  for (const auto& [id, member] : members_) ids.push_back(id);
+  for (const uint64_t id : ids) {
+    const auto found = members_.find(id);
+    if (found != members_.end()) found->second->Drain();
+  }
+}
+
+void Roster::Leave(Member& member) {
+  const uint64_t id = member.id();
+  const auto found = members_.find(id);
+  SLUICE_CHECK(found != members_.end());
+  if (gone_.empty()) reactor_.Post([this] { Reap(); });
+  gone_.push_back(std::move(found->second));
+  members_.erase(found);
+  for (size_t i = 0; i < settling_.size();) {
+    settling_[i].ids.erase(id);
+    if (!settling_[i].ids.empty()) {
+      ++i;
+      continue;
+    }
+    absl::AnyInvocable<void()> done = std::move(settling_[i].done);
+    settling_.erase(settling_.begin() + static_cast<ptrdiff_t>(i));
+    done();
+  }
+}
+
+void Roster::Reap() {
+  std::vector<std::unique_ptr<Member>> gone;
+  gone.swap(gone_);
+}
+
+}  // namespace sluice::nbd

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// The NBD connections of one reactor: owns them, looks at them for admissions, drains them. The
+// reactor's thread alone.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/functional/any_invocable.h"
+#include "core/reactor.h"
+#include "server/nbd/door.h"
+#include "server/nbd/member.h"
+#include "server/nbd/session.h"
+
+namespace sluice::nbd {
+
+class Roster {
+ public:
+  Roster(Door& door, Reactor& reactor);  // any thread
+  ~Roster();
+  Roster(const Roster&) = delete;
+  Roster& operator=(const Roster&) = delete;
+
+  Door& door() { return door_; }
+  Reactor& reactor() { return reactor_; }
+  SessionStats& stats() { return stats_; }
+
+  void Welcome(Guest guest, Turnstile::Ticket handshake);
+  void Resume(Parked parked);
+
+  // The admission of the handshake `id` is through; nothing if that connection is gone.
+  void Admitted(uint64_t id);
+
+  // Cuts the connections of `exported` whose peers have closed; calls `done` when these, and those
+  // of it that were leaving already, are gone. At once if there are none.
+  void SettleGhosts(const Export& exported, absl::AnyInvocable<void()> done);
+
+  void Drain();
+
+  // The member is deleted in the next turn, when none of its tasks is listed any more.
+  void Leave(Member& member);
+
+ private:
+  struct Settling {
+    absl::flat_hash_set<uint64_t> ids;
+    absl::AnyInvocable<void()> done;
+  };
+  void Add(std::unique_ptr<Member> member);
+  void Reap();
+
+  Door& door_;
+  Reactor& reactor_;
+  bool draining_ = false;
+  absl::flat_hash_map<uint64_t, std::unique_ptr<Member>> members_;
+  std::vector<std::unique_ptr<Member>> gone_;
+  std::vector<Settling> settling_;
+  SessionStats stats_;
+};
+
+}  // namespace sluice::nbd
