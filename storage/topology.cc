@@ -183,8 +183,7 @@ std::vector<uint16_t> DealHomes(const TopologySpec& spec, const Plan& plan, uint
 
 // Why `offset_bytes` or `size_bytes` of a slice cannot be, or OK.
 absl::Status CheckSliceAlignment(const VolumeSpec& volume, uint32_t block) {
-  const std::string what =
-      absl::StrCat("is no multiple of ", block, ", the block size of \"", volume.legs[0], "\"");
+  const std::string what = absl::StrCat("is no multiple of the block of ", block, " bytes below");
   if (!IsAligned(volume.offset_bytes, block)) return Wrong(volume, "offset_bytes", what);
   if (!IsAligned(volume.size_bytes, block)) return Wrong(volume, "size_bytes", what);
   return absl::OkStatus();
@@ -195,7 +194,7 @@ absl::StatusOr<std::unique_ptr<Target>> MakeVolume(const VolumeSpec& spec,
   uint32_t block = kSector;
   size_t children = 0;
   for (const Target* leg : legs) {
-    block = std::max({block, leg->limits().block, leg->limits().logical_block});
+    block = std::max(block, leg->limits().block);
     children += 1u + leg->limits().children;
   }
   if (children > kMaxChildren) {
@@ -203,10 +202,8 @@ absl::StatusOr<std::unique_ptr<Target>> MakeVolume(const VolumeSpec& spec,
         spec, "leg",
         absl::StrCat("a request would become ", children, " requests, more than ", kMaxChildren));
   }
-  // Legs end at a whole block of the volume, so that no piece is finer than what any leg tells
-  // its clients.
+  // Legs end at a whole block of the volume, so that no piece is finer than any leg's block.
   std::vector<uint64_t> sizes;
-  sizes.reserve(legs.size());
   for (const Target* leg : legs) sizes.push_back(AlignDown(leg->limits().size, block));
 
   absl::StatusOr<std::unique_ptr<const Geometry>> geometry;

@@ -43,7 +43,6 @@ struct SessionStats {
   Counter written_bytes;  // answered
   Counter stalls;         // times parsing stopped for want of memory or records
   Histogram request_ns;   // from parsed to the last byte given to the socket
-  StageTimes stages;      // kAnswer alone; the others are the disks'
 };
 
 class Session {

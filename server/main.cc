@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// sluiced. Exit status: 0 drained (or printed, or checked), 1 could not start or not drain, 2 wrong
+// use or config.
+#include <cstdio>
+#include <string>
+
+#include "core/log.h"
+#include "server/cli.h"
+#include "server/log.h"
+#include "server/server.h"
+#include "server/signals.h"
+#include "storage/bufq.h"
+
+namespace sluice {
+namespace {
+
+int Main(int argc, const char* const* argv) {
+  auto command = ParseCommandLine(argc, argv);
+  if (!command.ok()) {
+    std::fprintf(stderr, "sluiced: %s\n", std::string(command.status().message()).c_str());
+    return 2;
+  }
+  switch (command->kind) {
+    case Command::Kind::kPrint:
+      std::fputs(command->text.c_str(), stdout);
+      return 0;
+    case Command::Kind::kCheckConfig:
+      std::puts("the config is good");
+      return 0;
+    case Command::Kind::kListStrategies:
+      for (const BufqStrategy& strategy : BufqRegistry::Get().List()) {
+        std::printf("%-12s %s\n", strategy.name, strategy.summary);
+      }
+      return 0;
+    case Command::Kind::kServe:
+      break;
+  }
+  StartLog();
+  BlockSignals();
+  auto server = Server::Create(command->config);
+  if (!server.ok()) {
+    std::fprintf(stderr, "sluiced: %s\n", std::string(server.status().message()).c_str());
+    return 1;
+  }
+  return (*server)->Run();
+}
+
+}  // namespace
+}  // namespace sluice
+
+int main(int argc, char** argv) { return sluice::Main(argc, argv); }

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/server.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/log.h"
+#include "core/ring.h"
+#include "core/units.h"
+#include "server/notify.h"
+#include "server/text.h"
+#include "storage/bufq.h"
+
+namespace sluice {
+namespace {
+
+uint16_t UsableCpus() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
+  return static_cast<uint16_t>(std::clamp(CPU_COUNT(&set), 1, int{Reactor::kMax}));
+}
+
+nbd::DoorOptions DoorOptionsOf(const LimitsConfig& limits) {
+  nbd::DoorOptions options;
+  options.handshakes = limits.handshakes;
+  options.connections = limits.connections;
+  options.handshake_timeout_ns = limits.handshake_timeout_s * kSecond;
+  options.payload_timeout_ns = limits.payload_timeout_s * kSecond;
+  options.idle_timeout_ns = limits.idle_timeout_s * kSecond;
+  options.requests = limits.requests_per_connection;
+  return options;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Create(const Config& config) {
+  std::unique_ptr<Server> server(new Server());
+  if (auto status = server->Build(config); !status.ok()) return status;
+  return server;
+}
+
+absl::Status Server::Build(const Config& config) {
+  drain_timeout_ns_ = config.limits.drain_timeout_s * kSecond;
+  const uint16_t count =
+      config.reactors != 0 ? static_cast<uint16_t>(config.reactors) : UsableCpus();
+  std::vector<std::unique_ptr<Poller>> pollers;
+  for (uint16_t i = 0; i < count; ++i) {
+    auto poller = RingPoller::Create();
+    if (!poller.ok()) return poller.status();
+    pollers.push_back(*std::move(poller));
+  }
+  ReactorOptions options;
+  options.buffer_bytes = AlignUp(config.limits.pool_bytes, BufferPool::kBlockMax);
+  reactors_ = std::make_unique<ReactorSet>(std::move(pollers), clock_, options);
+
+  BufqRegistry::Get().SetModuleFolder(config.strategy_dir);
+  worker_ = std::make_unique<Worker>();
+  factory_ = std::make_unique<ConfiguredDisks>(
+      *reactors_, *worker_,
+      ConfiguredDisks::Shared{config.limits.io_timeout_s, FlowWeights(config.exports),
+                              options.credits});
+  auto topology = Topology::Build(config.topology, count, *factory_);
+  if (!topology.ok()) return topology.status();
+  topology_ = *std::move(topology);
+  for (const DiskSpec& disk : config.topology.disks) disks_.push_back(disk.name);
+
+  std::vector<ExportTable::Entry> entries;
+  for (const ExportConfig& e : config.exports) entries.push_back({e, topology_->Find(e.volume)});
+  exports_ = std::make_unique<ExportTable>(entries, config.nbd.default_export);
+  nbd_ = std::make_unique<nbd::Door>(*reactors_, *exports_, DoorOptionsOf(config.limits), [this] {
+    reactors_->at(0).Post([this] {
+      for (const auto& listener : listeners_) listener->Resume();
+    });
+  });
+  return OpenDoors(config.nbd);
+}
+
+absl::Status Server::OpenDoors(const NbdConfig& nbd) {
+  auto signals = Signals::Create();
+  if (!signals.ok()) return signals.status();
+  signals_ = *std::move(signals);
+  for (const Address& address : nbd.listen) {
+    auto sockets = Listen(address, {nbd.insecure_tcp, nbd.socket_mode, nbd.socket_owner});
+    if (!sockets.ok()) return sockets.status();
+    for (auto& socket : *sockets) {
+      listeners_.push_back(std::make_unique<Listener>(
+          reactors_->at(0), std::move(socket), nbd_->handshakes(),
+          [this](int fd, Turnstile::Ticket ticket) {
+            TuneConnection(fd);
+            Peer peer = DescribePeer(fd);
+            nbd_->Enter(std::make_unique<PlainTransport>(fd), std::move(peer), std::move(ticket));
+          }));
+    }
+  }
+  return absl::OkStatus();
+}
+
+Server::~Server() = default;
+
+int Server::Run() {
+  std::string ready = "ready";
+  for (const auto& listener : listeners_) {
+    absl::StrAppend(&ready, " nbd=", listener->address().ToString());
+  }
+  for (uint16_t id = 0; id < reactors_->size(); ++id) {
+    threads_.emplace_back([&reactor = reactors_->at(id)] { reactor.Run(); });
+  }
+  factory_->Attach();
+  reactors_->at(0).Post([this] { StartListening(); });
+  std::printf("%s\n", ready.c_str());
+  std::fflush(stdout);
+  Log(LogLevel::kInfo, ready);
+  NotifyManager("READY=1");
+  for (std::thread& thread : threads_) thread.join();
+  Log(LogLevel::kInfo, absl::StrCat("stopped, exit status ", exit_status_));
+  return exit_status_;
+}
+
+void Server::StartListening() {
+  signals_->Start(reactors_->at(0), [this](int signal) { OnSignal(signal); });
+  listening_ = listeners_.size();
+  for (const auto& listener : listeners_) listener->Start();
+}
+
+void Server::OnSignal(int signal) {
+  if (signal == SIGHUP) {
+    Log(LogLevel::kWarning, "SIGHUP: ignored, for a changed config is read at start only");
+    return;
+  }
+  const std::string name = absl::StrCat("SIG", sigabbrev_np(signal));
+  if (draining_) GiveUp("a second signal");
+  Log(LogLevel::kInfo, absl::StrCat(name, ": draining"));
+  BeginDrain();
+}
+
+void Server::BeginDrain() {
+  draining_ = true;
+  NotifyManager("STOPPING=1");
+  drain_timer_.server = this;
+  drain_timer_.run = [](Timer& timer) noexcept {
+    static_cast<DrainTimer&>(timer).server->GiveUp("the drain took too long");
+  };
+  reactors_->at(0).Arm(drain_timer_, reactors_->at(0).now_ns() + drain_timeout_ns_);
+  for (const auto& listener : listeners_) listener->Stop([this] { ListenerStopped(); });
+}
+
+void Server::ListenerStopped() {
+  if (--listening_ > 0) return;
+  // Not inside a listener's own call.
+  reactors_->at(0).Post([this] {
+    listeners_.clear();
+    nbd_->Drain([this] { FlushDisks(); });
+  });
+}
+
+void Server::FlushDisks() {
+  flushing_ = disks_.size();
+  for (const std::string& name : disks_) {
+    FlushJob& job = flushes_.emplace_back();
+    job.server = this;
+    job.disk = name;
+    job.bio.op = Op::kFlush;
+    job.bio.target = topology_->Find(name);
+    job.bio.release = [](Bio&) noexcept {};
+    job.callback.context = &job;
+    job.callback.run = [](Bio& bio, void* context) noexcept {
+      const FlushJob& done = *static_cast<FlushJob*>(context);
+      done.server->DiskFlushed(done.disk, bio.error);
+    };
+    PushCallback(job.bio, job.callback);
+    Submit(job.bio);
+  }
+}
+
+void Server::DiskFlushed(const std::string& disk, int error) {
+  if (error != 0) {
+    exit_status_ = 1;
+    Log(LogLevel::kError,
+        absl::StrCat("disk ", Quote(disk), ": the last flush failed: ", std::strerror(error)));
+  }
+  if (--flushing_ > 0) return;
+  signals_->Stop([this] { StopReactors(); });
+}
+
+void Server::StopReactors() {
+  reactors_->at(0).Disarm(drain_timer_);
+  for (uint16_t id = 0; id < reactors_->size(); ++id) reactors_->at(id).Stop();
+}
+
+void Server::GiveUp(const char* why) {
+  Log(LogLevel::kError, absl::StrCat("gave up draining: ", why));
+  for (const auto& listener : listeners_) listener->RemoveFile();
+  _exit(1);
+}
+
+}  // namespace sluice

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// The process around the doors: reactors and their threads, disks, listeners, signals, the drain.
+//
+// Drain (on the first SIGTERM or SIGINT): listening ends; handshakes are told ERR_SHUTDOWN; what is
+// in flight is finished and answered, what comes new gets ESHUTDOWN; connections end with
+// everything answered received; every disk is flushed; Run() returns 0, or 1 if a flush failed. A
+// second signal or the drain's time limit ends the process with 1 at once, which loses nothing that
+// was answered.
+#pragma once
+
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/clock.h"
+#include "core/reactor.h"
+#include "server/config.h"
+#include "server/disk_factory.h"
+#include "server/export_table.h"
+#include "server/listener.h"
+#include "server/nbd/door.h"
+#include "server/signals.h"
+#include "storage/topology.h"
+
+namespace sluice {
+
+class Server {
+ public:
+  // Opens everything; nothing is served yet. Errors name the cure. REQUIRES: BlockSignals(); a
+  // checked config. Blocks.
+  static absl::StatusOr<std::unique_ptr<Server>> Create(const Config& config);
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  // Serves; prints the ready line; returns the exit status when drained.
+  int Run();
+
+ private:
+  Server() = default;
+
+  absl::Status Build(const Config& config);
+  absl::Status OpenDoors(const NbdConfig& nbd);
+
+  // --- reactor 0 ---
+  void StartListening();
+  void OnSignal(int signal);
+  void BeginDrain();
+  void ListenerStopped();
+  void FlushDisks();
+  void DiskFlushed(const std::string& disk, int error);
+  void StopReactors();
+  [[noreturn]] void GiveUp(const char* why);
+
+  struct FlushJob {
+    Bio bio;
+    Callback callback;
+    Server* server = nullptr;
+    std::string disk;
+  };
+  struct DrainTimer : Timer {
+    Server* server = nullptr;
+  };
+
+  SystemClock clock_;
+  uint64_t drain_timeout_ns_ = 0;
+  std::unique_ptr<ReactorSet> reactors_;
+  std::unique_ptr<Worker> worker_;  // runs what is queued before it ends, and posts to reactors
+  std::unique_ptr<ConfiguredDisks> factory_;
+  std::unique_ptr<const Topology> topology_;
+  std::vector<std::string> disks_;
+  std::unique_ptr<ExportTable> exports_;
+  std::unique_ptr<nbd::Door> nbd_;
+  std::vector<std::unique_ptr<Listener>> listeners_;
+  size_t listening_ = 0;
+  std::unique_ptr<Signals> signals_;
+  std::vector<std::thread> threads_;
+
+  bool draining_ = false;
+  DrainTimer drain_timer_;
+  std::list<FlushJob> flushes_;
+  size_t flushing_ = 0;
+  int exit_status_ = 0;
+};
+
+}  // namespace sluice
