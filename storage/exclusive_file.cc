@@ -30,6 +30,17 @@ bool ForbidsWriting(int error) {
   return error == EACCES || error == EROFS || error == EPERM || error == ETXTBSY;
 }
 
+// Makes an attempt again, for up to two seconds, while `busy(errno)`; its last result.
+template <typename Attempt>
+int Patiently(bool (*busy)(int error), const Attempt& attempt) {
+  constexpr int kAttempts = 200;
+  for (int i = 1;; ++i) {
+    const int result = attempt();
+    if (result >= 0 || !busy(errno) || i == kAttempts) return result;
+    usleep(10'000);
+  }
+}
+
 bool IsDisk(const struct stat& facts) { return S_ISREG(facts.st_mode) || S_ISBLK(facts.st_mode); }
 
 absl::Status NoDisk(const std::string& path) {
@@ -119,7 +130,11 @@ absl::Status ExclusiveFile::OpenExisting(const Options& options) {
   if (!IsDisk(facts)) return NoDisk(path);
   const int flags = O_CLOEXEC | (S_ISBLK(facts.st_mode) ? O_EXCL : 0);
   read_only_ = options.read_only;
-  fd_ = read_only_ ? open(path.c_str(), flags | O_RDONLY) : OpenForWriting(path, flags);
+  fd_ = Patiently([](int error) { return error == EBUSY; },
+                  [&] {
+                    return read_only_ ? open(path.c_str(), flags | O_RDONLY)
+                                      : OpenForWriting(path, flags);
+                  });
   if (fd_ < 0 && !read_only_ && ForbidsWriting(errno)) {
     Log(LogLevel::kWarning, absl::StrCat(path, ": cannot be opened for writing (", strerror(errno),
                                          "): the disk is read-only"));
@@ -161,7 +176,9 @@ absl::Status ExclusiveFile::Claim(const std::string& path) {
   struct flock lock {};
   lock.l_type = read_only_ ? F_RDLCK : F_WRLCK;
   lock.l_whence = SEEK_SET;
-  if (fcntl(fd_, F_OFD_SETLK, &lock) == 0) return absl::OkStatus();
+  const int locked = Patiently([](int error) { return error == EAGAIN || error == EACCES; },
+                               [&] { return fcntl(fd_, F_OFD_SETLK, &lock); });
+  if (locked == 0) return absl::OkStatus();
   if (errno == EAGAIN || errno == EACCES) {
     return absl::UnavailableError(absl::StrCat(path, ": is in use by another process"));
   }

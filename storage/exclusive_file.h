@@ -6,6 +6,11 @@
 // server, is refused (open(2)). A file takes an open-file-description lock (fcntl(2)): exclusive,
 // or shared when it is only read. And one inode is one disk: a second disk of this process on it is
 // refused whatever the mode.
+//
+// A file or device in use is waited for, up to two seconds: io_uring gives a dead process's files
+// back only when the requests that it had under way are done, a moment after its death. So a server
+// that is started again at once finds its disks, and nothing of its predecessor is left to reach
+// them.
 #pragma once
 
 #include <sys/types.h>
@@ -29,7 +34,7 @@ class ExclusiveFile {
   };
 
   // Falls back to reading when writing is forbidden. Unavailable: somebody else uses it.
-  // FailedPrecondition: it exists with another size. Errors name the path.
+  // FailedPrecondition: it exists with another size. Errors name the path. Blocks.
   static absl::StatusOr<ExclusiveFile> Open(const Options& options);
 
   ExclusiveFile(ExclusiveFile&& other) noexcept { *this = std::move(other); }

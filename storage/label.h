@@ -12,8 +12,10 @@
 
 namespace sluice {
 
-inline constexpr uint64_t kLabelHeadBytes = 34 * 512;  // MBR, GPT header, 32 sectors of entries
-inline constexpr uint64_t kLabelTailBytes = 33 * 512;  // 32 sectors of entries, backup header
+inline constexpr uint64_t kLabelHeadBytes =
+    34 * uint64_t{512};  // MBR, GPT header, 32 sectors of entries
+inline constexpr uint64_t kLabelTailBytes =
+    33 * uint64_t{512};  // 32 sectors of entries, backup header
 
 // Bytes of the disk.
 struct Place {

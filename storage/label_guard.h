@@ -8,9 +8,9 @@
 // let through). One at a time, in order of arrival, so that what was examined is what will be
 // there. All else passes untouched.
 //
-// Thread: the disk's home reactor. It takes nothing from a pool: the one request of its own that it
-// has under way at a time lies here, and what the disk needs for that is of the reservation of the
-// request that waits.
+// Thread: the disk's home reactor. Examining allocates; it is rare. Nothing is taken from a pool:
+// the one request of its own that is under way at a time lies here, and what the disk needs for it
+// is of the reservation of the request that waits.
 #pragma once
 
 #include <cstdint>

@@ -77,9 +77,6 @@ class Medium {
   virtual ~Medium() = default;
   virtual const MediumLimits& limits() const noexcept = 0;
 
-  // kNoHome for a medium without state, that any reactor may use at any time.
-  virtual bool any_reactor() const noexcept { return false; }
-
   // Called once, inside a turn of the reactor (Reactor::Current()) whose thread makes all calls
   // from then on.
   virtual void Attach(uint16_t reactor) noexcept = 0;

@@ -7,25 +7,19 @@
 #include "core/check.h"
 #include "core/reactor.h"
 #include "core/units.h"
+#include "storage/zeroes.h"
 
 namespace sluice {
 namespace {
 
-constexpr uint32_t kZeroBytes = 64 * 1024;
-constexpr uint32_t kLendSegments = 4;
-
 // Lends the same zeroes to everybody, for ever.
 struct ZeroLoan {
-  Loan loan{[](Loan&) noexcept {}, kLendSegments};
-  Segment segs[kLendSegments];
-  ZeroLoan() {
-    alignas(4096) static char zeroes[kZeroBytes];
-    for (Segment& segment : segs) segment = {zeroes, kZeroBytes};
-  }
+  Loan loan{[](Loan&) noexcept {}, 1};
+  Segment seg{Zeroes(), kZeroesBytes};
 };
-static_assert(offsetof(ZeroLoan, segs) == sizeof(Loan));
+static_assert(offsetof(ZeroLoan, seg) == sizeof(Loan));
 
-ZeroLoan& Zeroes() {
+ZeroLoan& LentZeroes() {
   static ZeroLoan zeroes;
   return zeroes;
 }
@@ -34,7 +28,7 @@ ZeroLoan& Zeroes() {
 
 NullDisk::NullDisk(uint64_t size) {
   limits_.size = AlignDown(size, kSector);
-  limits_.lend_bytes_max = kZeroBytes * kLendSegments;
+  limits_.lend_bytes_max = kZeroesBytes;
   limits_.can_trim = true;
   limits_.can_fast_zero = true;
 }
@@ -42,8 +36,8 @@ NullDisk::NullDisk(uint64_t size) {
 void NullDisk::Strategy(Bio& bio) noexcept {
   SLUICE_CHECK(InRange(bio.offset, bio.length, limits_.size));
   if (bio.op == Op::kRead && (bio.flags & kBorrow) != 0) {
-    bio.segs = Zeroes().segs;
-    bio.seg_count = kLendSegments;
+    bio.segs = &LentZeroes().seg;
+    bio.seg_count = 1;
     bio.flags |= kLent;
   } else if (bio.op == Op::kRead) {
     uint64_t skip = bio.seg_skip;

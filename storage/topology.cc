@@ -183,7 +183,8 @@ std::vector<uint16_t> DealHomes(const TopologySpec& spec, const Plan& plan, uint
 
 // Why `offset_bytes` or `size_bytes` of a slice cannot be, or OK.
 absl::Status CheckSliceAlignment(const VolumeSpec& volume, uint32_t block) {
-  const std::string what = absl::StrCat("is no multiple of the block of ", block, " bytes below");
+  const std::string what =
+      absl::StrCat("is no multiple of ", block, ", the block size of \"", volume.legs[0], "\"");
   if (!IsAligned(volume.offset_bytes, block)) return Wrong(volume, "offset_bytes", what);
   if (!IsAligned(volume.size_bytes, block)) return Wrong(volume, "size_bytes", what);
   return absl::OkStatus();
@@ -194,7 +195,7 @@ absl::StatusOr<std::unique_ptr<Target>> MakeVolume(const VolumeSpec& spec,
   uint32_t block = kSector;
   size_t children = 0;
   for (const Target* leg : legs) {
-    block = std::max(block, leg->limits().block);
+    block = std::max({block, leg->limits().block, leg->limits().logical_block});
     children += 1u + leg->limits().children;
   }
   if (children > kMaxChildren) {
@@ -202,8 +203,10 @@ absl::StatusOr<std::unique_ptr<Target>> MakeVolume(const VolumeSpec& spec,
         spec, "leg",
         absl::StrCat("a request would become ", children, " requests, more than ", kMaxChildren));
   }
-  // Legs end at a whole block of the volume, so that no piece is finer than any leg's block.
+  // Legs end at a whole block of the volume, so that no piece is finer than what any leg tells
+  // its clients.
   std::vector<uint64_t> sizes;
+  sizes.reserve(legs.size());
   for (const Target* leg : legs) sizes.push_back(AlignDown(leg->limits().size, block));
 
   absl::StatusOr<std::unique_ptr<const Geometry>> geometry;

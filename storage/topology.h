@@ -50,7 +50,7 @@ struct TopologySpec {
   std::vector<VolumeSpec> volumes;  // in any order
 };
 
-inline constexpr uint64_t kMinChunkBytes = 64 * 1024;
+inline constexpr uint64_t kMinChunkBytes = 64 * uint64_t{1024};
 inline constexpr int kMaxVolumeDepth = 4;    // volumes over volumes
 inline constexpr size_t kMaxLegs = 64;       // of one volume
 inline constexpr size_t kMaxChildren = 256;  // bios that one request may become, all levels

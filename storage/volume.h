@@ -27,7 +27,7 @@ class Volume final : public Target {
  public:
   // The longest part of an extent query that is answered at once, bytes; the rest is for the next
   // query.
-  static constexpr uint64_t kQueryBytesMax = 1024 * 1024 * 1024;
+  static constexpr uint64_t kQueryBytesMax = uint64_t{1} << 30;
 
   // What a volume of this geometry over these legs promises: the smallest of their gifts, the
   // largest of their demands.

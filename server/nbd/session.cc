@@ -23,7 +23,9 @@ Session::Session(Reactor& reactor, Target& target, Negotiated negotiated, const 
   SLUICE_CHECK(target.home() == kNoHome || target.home() == reactor.id());
   const Limits& limits = target.limits();
   terms_.size_bytes = std::min(exported_->size_bytes, limits.size);
-  terms_.block_bytes = std::max(exported_->min_block_bytes, limits.block);
+  // Who asked for the sizes must obey them; who did not is served as finely as the target can.
+  terms_.block_bytes =
+      negotiated.block_sizes ? std::max(exported_->min_block_bytes, limits.block) : limits.block;
   terms_.flags = TransmissionFlags(*exported_, structured_);
   terms_.allocation_context = negotiated.allocation_context.has_value();
   const ByteSpan room = staging_.Room();
@@ -278,6 +280,9 @@ void Session::Abandon() {
 void Session::Sent(size_t bytes) {
   replies_.Sent(bytes, [this](ServedRequest& request) {
     stats_.request_ns.Add(reactor_.now_ns() - request.born_ns);
+    for (BioCell* cell : request.parts) {
+      if (cell->owner == nullptr) stats_.stages.End(cell->bio, Stage::kAnswer, reactor_.now_ns());
+    }
     request.sent = true;
     Retire(request);
   });

@@ -43,6 +43,7 @@ struct SessionStats {
   Counter written_bytes;  // answered
   Counter stalls;         // times parsing stopped for want of memory or records
   Histogram request_ns;   // from parsed to the last byte given to the socket
+  StageTimes stages;      // kAnswer alone; the others are the disks'
 };
 
 class Session {

@@ -98,6 +98,7 @@ SessionWire::SessionWire(const SessionSetup& setup) : structured_(setup.structur
   info->size_bytes = setup.size;
   negotiated.exported = info;
   negotiated.structured_replies = setup.structured;
+  negotiated.block_sizes = setup.block_sizes;
   if (setup.contexts) negotiated.allocation_context = kAllocationContextId;
   negotiated.unparsed = setup.unparsed;
   session = std::make_unique<Session>(reactor(), *target, std::move(negotiated), setup.options,

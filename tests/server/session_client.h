@@ -71,6 +71,7 @@ struct SessionSetup {
   uint64_t size = 1 << 20;
   bool structured = true;
   bool contexts = true;
+  bool block_sizes = false;  // the client asked for them
   ExportInfo info;  // size is filled in
   Session::Options options;
   uint32_t credits = 256;

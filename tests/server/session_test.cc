@@ -123,6 +123,15 @@ TEST(Session, ARefusalHasTheRightCodeAndTheSessionLives) {
   EXPECT_EQ(wire.stats.errors.value(), 11u);
 }
 
+TEST(Session, WhoAskedForTheBlockSizesMustObeyThemAndWhoDidNotIsServed) {
+  SessionSetup setup;
+  setup.info.min_block_bytes = 4096;
+  EXPECT_EQ(SessionWire(setup).Ask(Command::kRead, 512, 512).error, Error::kNone);
+  setup.block_sizes = true;
+  EXPECT_EQ(SessionWire(setup).Ask(Command::kRead, 512, 512).error, Error::kInval);
+  EXPECT_EQ(SessionWire(setup).Ask(Command::kRead, 4096, 4096).error, Error::kNone);
+}
+
 TEST(Session, WithoutStructuredRepliesErrorsAreSimpleAndDfIsRefused) {
   SessionWire wire(Simple());
   const Answer df = wire.Ask(Command::kRead, 0, 512, kFlagDf);

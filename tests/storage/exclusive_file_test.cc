@@ -7,7 +7,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <chrono>
+#include <memory>
 #include <string>
+#include <thread>
 
 #include "tests/sim/host.h"
 #include "tests/sim/log_lines.h"
@@ -67,6 +70,18 @@ TEST(ExclusiveFile, SharesAFileWithOtherReadersOnly) {
     EXPECT_THAT(Refusal({.path = path, .read_only = true}), HasSubstr("in use by another"));
   }
   EXPECT_EQ(Refusal({.path = path}), "none");
+}
+
+TEST(ExclusiveFile, WaitsForAHolderThatIsAboutToLetGo) {
+  sim::TempDir dir;
+  const std::string path = dir.Sparse("a", kSize);
+  auto dying = std::make_unique<Stranger>(path, F_WRLCK);
+  std::thread death([&dying] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    dying.reset();
+  });
+  EXPECT_EQ(Refusal({.path = path}), "none");
+  death.join();
 }
 
 TEST(ExclusiveFile, CreatesAMissingFileSparseAndForItsOwnerAlone) {

@@ -32,6 +32,7 @@ class World {
     options.poll_budget_ns = 0;
     set_ = std::make_unique<ReactorSet>(std::move(pollers), clock_, options);
   }
+  Reactor& at(uint16_t reactor) { return set_->at(reactor); }
   // Runs `work` on a reactor, then every reactor until none has anything to do.
   void On(uint16_t reactor, absl::AnyInvocable<void()> work) {
     set_->at(reactor).Post(std::move(work));

@@ -81,14 +81,16 @@ class FakeFactory final : public DiskFactory {
     homes[spec.name] = home;
     if (spec.name == unopenable) return absl::NotFoundError("no such file");
     auto disk = std::make_unique<Disk>(*this, spec, home);
-    if (blocks.contains(spec.name)) disk->fake.mutable_limits().block = blocks[spec.name];
+    if (logical_blocks.contains(spec.name)) {
+      disk->fake.mutable_limits().logical_block = logical_blocks[spec.name];
+    }
     disk->fake.mutable_limits().children = children;
     disks[spec.name] = &disk->fake;
     return disk;
   }
 
   std::string unopenable;
-  std::map<std::string, uint32_t> blocks;
+  std::map<std::string, uint32_t> logical_blocks;
   uint16_t children = 0;
   std::map<std::string, uint16_t> homes;
   std::map<std::string, FakeTarget*> disks;
@@ -181,8 +183,10 @@ TEST(TopologyBuildTest, SizesAndBlocksAreCheckedOnceDisksAreOpen) {
   } table[] = {
       {{Slice("s", "d0", kMiB - 512, 1024)}, R"(volume "s": size_bytes: the slice of 1024 bytes)"},
       {{Slice("s", "d0", 2 * kMiB, 512)}, R"(volume "s": size_bytes: the slice of 512 bytes)"},
-      {{Slice("s", "d0", 100, 512)}, R"(volume "s": offset_bytes: is no multiple of the block)"},
-      {{Slice("s", "d0", 512, 700)}, R"(volume "s": size_bytes: is no multiple of the block)"},
+      {{Slice("s", "d0", 100, 512)},
+       R"(volume "s": offset_bytes: is no multiple of 512, the block size of "d0")"},
+      {{Slice("s", "d0", 512, 700)},
+       R"(volume "s": size_bytes: is no multiple of 512, the block size of "d0")"},
       {{Stripe("v", {"d0", "d1"})}, R"(volume "v": leg: its smallest leg of 32768 bytes)"},
   };
   for (const auto& row : table) {
@@ -191,7 +195,7 @@ TEST(TopologyBuildTest, SizesAndBlocksAreCheckedOnceDisksAreOpen) {
     EXPECT_THAT(factory.closed.size(), 2u) << "what was opened is closed again";
   }
   FakeFactory factory;
-  factory.blocks = {{"d0", 128 * 1024}};
+  factory.logical_blocks = {{"d0", 128 * 1024}};
   EXPECT_THAT(
       BuildError({{Memory("d0", kMiB), Memory("d2", kMiB)}, {Stripe("v", {"d0", "d2"})}}, factory),
       HasSubstr(R"(volume "v": chunk_bytes: a leg has blocks of 131072 bytes)"));
@@ -259,13 +263,14 @@ TEST(TopologyBuildTest, ANullDiskJoinsNothing) {
 
 TEST(TopologyBuildTest, LegsAreCutToWholeBlocksOfTheVolume) {
   FakeFactory factory;
-  factory.blocks = {{"big", 4096}};
+  factory.logical_blocks = {{"big", 4096}};
   const auto topology = Topology::Build(
       {{Memory("odd", 64 * kKiB + 512), Memory("big", 64 * kKiB)}, {Concat("v", {"odd", "big"})}},
       1, factory);
   ASSERT_TRUE(topology.ok()) << topology.status();
   EXPECT_EQ((*topology)->Find("v")->limits().size, 128 * kKiB);
-  EXPECT_EQ((*topology)->Find("v")->limits().block, 4096u);
+  EXPECT_EQ((*topology)->Find("v")->limits().logical_block, 4096u);
+  EXPECT_EQ((*topology)->Find("v")->limits().block, 512u);
 }
 
 TEST(TopologyBuildTest, OnlyADiskWithSlicesIsGuarded) {
