@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -92,14 +93,16 @@ TEST_F(LabelGuardTest, AWriteThatLosesTheLabelIsRefused) {
 TEST_F(LabelGuardTest, AnyByteOfTheLastGoodLabelIsProtectedAndNoOther) {
   disk.bytes[kDiskSize - kLba] = 0;  // only the primary is left
   for (uint64_t sector = 0; sector < kDiskSize / kLba; ++sector) {
-    DiskBytes next = disk.bytes;
-    for (uint64_t i = 0; i < kLba; ++i) next[sector * kLba + i] ^= 0x55;
-    const DiskBytes before = disk.bytes;
-    const int error = WriteFrom(next, sector * kLba, kLba);
+    Request write(guard, Op::kWrite, sector * kLba, kLba);
+    const auto at = disk.bytes.begin() + static_cast<ptrdiff_t>(sector * kLba);
+    const DiskBytes before(at, at + kLba);
+    std::transform(before.begin(), before.end(), write.memory.begin(),
+                   [](char byte) { return static_cast<char>(byte ^ 0x55); });
+    Go(write);
     // Sectors 0 to 33 are the MBR, the header and the entries; what the broken backup held may be
     // overwritten.
-    ASSERT_EQ(error, sector < 34 ? EPERM : 0) << "sector " << sector;
-    disk.bytes = before;
+    ASSERT_EQ(write.error(), sector < 34 ? EPERM : 0) << "sector " << sector;
+    std::copy(before.begin(), before.end(), at);
   }
 }
 

@@ -412,7 +412,7 @@ TEST_P(ModelTest, NestedVolumesKeepEveryByteInItsPlace) {
   for (const std::string& name : names) {
     models[name].assign(topology_->Find(name)->limits().size, '\0');
   }
-  for (int round = 0; round < 150; ++round) {
+  for (int round = 0; round < 100; ++round) {
     std::map<std::string, std::vector<std::pair<uint64_t, uint64_t>>> ranges;
     std::vector<std::pair<std::string, std::unique_ptr<Request>>> batch;
     for (int i = 0; i < 6; ++i) {
@@ -431,7 +431,7 @@ TEST_P(ModelTest, NestedVolumesKeepEveryByteInItsPlace) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, ModelTest, testing::Range(1u, 9u));
+INSTANTIATE_TEST_SUITE_P(Seeds, ModelTest, testing::Range(1u, 5u));
 
 }  // namespace
 }  // namespace sluice
