@@ -112,7 +112,7 @@ bool RingPoller::Reap(ReadyList& ready) noexcept {
 }
 
 void RingPoller::Submit() noexcept {
-  ++enters_;
+  enters_.Add(1);
   CheckEntered(io_uring_submit_and_get_events(&ring_));
 }
 
@@ -139,7 +139,7 @@ void RingPoller::Poll(uint64_t timeout_ns, ReadyList& ready) noexcept {
   limit.tv_sec = static_cast<int64_t>(timeout_ns / kSecond);
   limit.tv_nsec = static_cast<long long>(timeout_ns % kSecond);
   io_uring_cqe* cqe = nullptr;
-  ++enters_;
+  enters_.Add(1);
   CheckEntered(io_uring_submit_and_wait_timeout(
       &ring_, &cqe, 1, timeout_ns == kForever ? nullptr : &limit, nullptr));
   Reap(ready);
@@ -152,7 +152,7 @@ io_uring_sqe* RingPoller::Prepare(RingOp* op) noexcept {
     Reap(early_);  // some kernels take nothing new while completions overflow (EBUSY)
     sqe = io_uring_get_sqe(&ring_);
   }
-  ++sqes_;
+  sqes_.Add(1);
   io_uring_sqe_set_data(sqe, op);  // the io_uring_prep_* that follows leaves it alone
   return sqe;
 }

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "core/bio.h"
 #include "core/poller.h"
+#include "core/stats.h"
 
 namespace sluice {
 
@@ -43,8 +44,8 @@ class RingPoller final : public Poller {
   // Asks the kernel to end `op` early; op.done runs as ever, with -ECANCELED if that worked.
   void CancelOp(RingOp& op) noexcept;
 
-  uint64_t enters() const { return enters_; }  // io_uring_enter calls
-  uint64_t sqes() const { return sqes_; }      // operations prepared
+  uint64_t enters() const { return enters_.value(); }  // io_uring_enter calls; any thread
+  uint64_t sqes() const { return sqes_.value(); }      // operations prepared; any thread
 
  private:
   RingPoller() = default;
@@ -59,8 +60,8 @@ class RingPoller final : public Poller {
   uint64_t event_count_ = 0;
   RingOp wake_;
   ReadyList early_;  // reaped to make room, for the next Poll()
-  uint64_t enters_ = 0;
-  uint64_t sqes_ = 0;
+  Counter enters_;
+  Counter sqes_;
 };
 
 }  // namespace sluice

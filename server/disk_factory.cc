@@ -57,15 +57,17 @@ absl::StatusOr<std::unique_ptr<Target>> ConfiguredDisks::Open(const DiskSpec& sp
       uint64_t{spec.io_timeout_s != 0 ? spec.io_timeout_s : shared_.io_timeout_s} * kSecond;
   options.bios_max = size_t{shared_.credits} * reactors_.size();
   options.logical_block = spec.block_size;
-  media_.emplace_back(medium->get(), home);
-  return std::make_unique<Disk>(options, *std::move(medium), *std::move(bufq), reactors_.at(home));
+  auto disk =
+      std::make_unique<Disk>(options, *std::move(medium), *std::move(bufq), reactors_.at(home));
+  disks_.push_back(disk.get());
+  return disk;
 }
 
 void ConfiguredDisks::Attach() {
-  std::latch attached(static_cast<ptrdiff_t>(media_.size()));
-  for (const auto& [medium, home] : media_) {
-    reactors_.at(home).Post([medium = medium, home = home, &attached] {
-      medium->Attach(home);
+  std::latch attached(static_cast<ptrdiff_t>(disks_.size()));
+  for (Disk* disk : disks_) {
+    reactors_.at(disk->home()).Post([disk, &attached] {
+      disk->medium().Attach(disk->home());
       attached.count_down();
     });
   }

@@ -10,6 +10,7 @@
 #include "core/reactor.h"
 #include "core/worker.h"
 #include "server/config.h"
+#include "storage/disk.h"
 #include "storage/medium.h"
 #include "storage/topology.h"
 
@@ -32,13 +33,16 @@ class ConfiguredDisks final : public DiskFactory {
   // bio was submitted yet, and the disks live. Blocks.
   void Attach();
 
+  // Those opened so far, null ones excepted; the topology owns them.
+  const std::vector<Disk*>& disks() const { return disks_; }
+
  private:
   absl::StatusOr<std::unique_ptr<Medium>> OpenMedium(const DiskSpec& spec);
 
   ReactorSet& reactors_;
   Worker& worker_;
   const Shared shared_;
-  std::vector<std::pair<Medium*, uint16_t>> media_;
+  std::vector<Disk*> disks_;
 };
 
 }  // namespace sluice

@@ -15,6 +15,7 @@
 #include "core/ring.h"
 #include "core/units.h"
 #include "server/notify.h"
+#include "server/stats_log.h"
 #include "server/text.h"
 #include "storage/bufq.h"
 
@@ -120,6 +121,7 @@ int Server::Run() {
   Log(LogLevel::kInfo, ready);
   NotifyManager("READY=1");
   for (std::thread& thread : threads_) thread.join();
+  LogStats();
   Log(LogLevel::kInfo, absl::StrCat("stopped, exit status ", exit_status_));
   return exit_status_;
 }
@@ -135,10 +137,18 @@ void Server::OnSignal(int signal) {
     Log(LogLevel::kWarning, "SIGHUP: ignored, for a changed config is read at start only");
     return;
   }
+  if (signal == SIGUSR1) return LogStats();
   const std::string name = absl::StrCat("SIG", sigabbrev_np(signal));
   if (draining_) GiveUp("a second signal");
   Log(LogLevel::kInfo, absl::StrCat(name, ": draining"));
   BeginDrain();
+}
+
+void Server::LogStats() {
+  for (const Disk* disk : factory_->disks()) {
+    auto& ring = static_cast<RingPoller&>(reactors_->at(disk->home()).poller());
+    Log(LogLevel::kInfo, StatsLine(*disk, ring));
+  }
 }
 
 void Server::BeginDrain() {

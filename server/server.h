@@ -5,7 +5,7 @@
 // in flight is finished and answered, what comes new gets ESHUTDOWN; connections end with
 // everything answered received; every disk is flushed; Run() returns 0, or 1 if a flush failed. A
 // second signal or the drain's time limit ends the process with 1 at once, which loses nothing that
-// was answered.
+// was answered. SIGUSR1 logs each disk's counters, and so does the end.
 #pragma once
 
 #include <cstdint>
@@ -49,6 +49,7 @@ class Server {
   // --- reactor 0 ---
   void StartListening();
   void OnSignal(int signal);
+  void LogStats();
   void BeginDrain();
   void ListenerStopped();
   void FlushDisks();

@@ -13,7 +13,7 @@
 
 namespace sluice {
 
-// Blocks SIGTERM, SIGINT and SIGHUP in this thread and those it starts from now on, and ignores
+// Blocks SIGTERM, SIGINT, SIGHUP and SIGUSR1 in this thread and those it starts from now on, and ignores
 // SIGPIPE. In main, before any other thread.
 void BlockSignals();
 
