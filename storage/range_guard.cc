@@ -21,7 +21,7 @@ bool RangeGuard::Enter(Bio& bio) noexcept {
   entry.end = AlignUp(bio.offset + bio.length, block_);
   entry.sequence = next_sequence_++;
   entry.bio = &bio;
-  entry.blocker = LatestBefore(entry.start, entry.end, entry.sequence);
+  entry.blocker = LatestBefore(entry);
   const int size_class = ClassOf(entry.end - entry.start);
   classes_[size_class].insert(entry);
   used_classes_ |= uint64_t{1} << size_class;
@@ -32,27 +32,42 @@ bool RangeGuard::Enter(Bio& bio) noexcept {
   return false;
 }
 
-RangeGuard::Entry* RangeGuard::LatestBefore(uint64_t start, uint64_t end,
-                                            uint64_t sequence) noexcept {
+RangeGuard::Entry* RangeGuard::LatestBefore(const Entry& entry) noexcept {
   Entry* latest = nullptr;
   for (uint64_t classes = used_classes_; classes != 0; classes &= classes - 1) {
     const int size_class = std::countr_zero(classes);
-    Tree& tree = classes_[size_class];
-    const uint64_t reach = uint64_t{1} << size_class;
-    const uint64_t from = start > reach ? start - reach : 0;
-    for (auto it = tree.lower_bound(from, ByStart()); it != tree.end() && it->start < end; ++it) {
-      if (it->end <= start || it->sequence >= sequence) continue;
+    Entry* found = LatestIn(classes_[size_class], uint64_t{1} << size_class, entry);
+    if (found == nullptr) continue;
+    if (latest == nullptr || found->sequence > latest->sequence) latest = found;
+  }
+  return latest;
+}
+
+// Walks down from the entry's end, a range at a time, as far as one of `reach` bytes can overlap.
+RangeGuard::Entry* RangeGuard::LatestIn(Tree& tree, uint64_t reach, const Entry& entry) noexcept {
+  Entry* latest = nullptr;
+  auto above = tree.lower_bound(Place{entry.end, 0, 0});
+  while (above != tree.begin()) {
+    auto it = std::prev(above);
+    if (it->start + reach <= entry.start) break;
+    const auto same = tree.lower_bound(Place{it->start, it->end, 0});
+    if (it->end > entry.start && same->sequence < entry.sequence) {
+      if (it->sequence >= entry.sequence) {
+        it = std::prev(tree.lower_bound(Place{it->start, it->end, entry.sequence}));
+      }
       if (latest == nullptr || it->sequence > latest->sequence) latest = &*it;
     }
+    above = same;
   }
   return latest;
 }
 
 void RangeGuard::Remove(Bio& bio, BioFifo& admitted) noexcept {
   const uint64_t start = AlignDown(bio.offset, block_);
-  const int size_class = ClassOf(AlignUp(bio.offset + bio.length, block_) - start);
+  const uint64_t end = AlignUp(bio.offset + bio.length, block_);
+  const int size_class = ClassOf(end - start);
   Tree& tree = classes_[size_class];
-  auto it = tree.lower_bound(start, ByStart());
+  auto it = tree.lower_bound(Place{start, end, 0});
   while (it != tree.end() && it->bio != &bio) ++it;
   SLUICE_CHECK(it != tree.end());
   Entry& entry = *it;
@@ -63,7 +78,7 @@ void RangeGuard::Remove(Bio& bio, BioFifo& admitted) noexcept {
   while (!entry.waiters.empty()) {
     Entry& waiter = entry.waiters.front();
     entry.waiters.pop_front();
-    waiter.blocker = LatestBefore(waiter.start, waiter.end, waiter.sequence);
+    waiter.blocker = LatestBefore(waiter);
     if (waiter.blocker != nullptr) {
       waiter.blocker->waiters.push_back(waiter);
     } else {

@@ -6,11 +6,13 @@
 // Each waiting entry hangs on one earlier overlapping entry, the latest: when that leaves, the
 // waiter looks for another, and enters when there is none. Entries stand in trees by size class (a
 // power of two), so that a look-up meets in each class only those that start less than one class
-// length before the range. The reactor's thread; no allocation.
+// length before the range; of entries with the same range it meets one, however many there are.
+// The reactor's thread; no allocation.
 #pragma once
 
 #include <boost/intrusive/list.hpp>
 #include <boost/intrusive/set.hpp>
+#include <compare>
 #include <cstdint>
 
 #include "core/bio.h"
@@ -39,11 +41,12 @@ class RangeGuard {
     }
   }
 
-  // Calls visit(Bio&) for each that waits, oldest first; visit may not change the guard.
+  // Calls visit(Bio&) for each that waits, youngest first (in this order each may give up without
+  // admitting another of them); visit may not change the guard.
   template <typename F>
   void ForEachWaiting(F&& visit) const {
-    for (const Entry& entry : arrivals_) {
-      if (entry.blocker != nullptr) visit(*entry.bio);
+    for (auto it = arrivals_.rbegin(); it != arrivals_.rend(); ++it) {
+      if (it->blocker != nullptr) visit(*it->bio);
     }
   }
 
@@ -65,17 +68,21 @@ class RangeGuard {
     Entry* blocker = nullptr;  // null: admitted
     Waiters waiters;
   };
-  struct ByStart {
-    bool operator()(const Entry& a, const Entry& b) const {
-      return a.start != b.start ? a.start < b.start : a.sequence < b.sequence;
-    }
-    bool operator()(const Entry& a, uint64_t start) const { return a.start < start; }
-    bool operator()(uint64_t start, const Entry& b) const { return start < b.start; }
+  // Same ranges stand together, oldest first.
+  struct Place {
+    uint64_t start;
+    uint64_t end;
+    uint64_t sequence;
+    friend auto operator<=>(const Place&, const Place&) = default;
+  };
+  struct PlaceOf {
+    using type = Place;
+    Place operator()(const Entry& entry) const { return {entry.start, entry.end, entry.sequence}; }
   };
   using Tree = boost::intrusive::set<
       Entry,
       boost::intrusive::member_hook<Entry, boost::intrusive::set_member_hook<>, &Entry::by_start>,
-      boost::intrusive::compare<ByStart>, boost::intrusive::constant_time_size<false>>;
+      boost::intrusive::key_of_value<PlaceOf>, boost::intrusive::constant_time_size<false>>;
   using Arrivals = boost::intrusive::list<
       Entry,
       boost::intrusive::member_hook<Entry, boost::intrusive::list_member_hook<>, &Entry::arrival>,
@@ -83,8 +90,9 @@ class RangeGuard {
   static constexpr int kClasses = 34;  // lengths up to 8 GiB
 
   static int ClassOf(uint64_t length) noexcept;
-  // The latest entry that overlaps [start, end) and arrived before `sequence`.
-  Entry* LatestBefore(uint64_t start, uint64_t end, uint64_t sequence) noexcept;
+  // The latest entry that overlaps this one and arrived before it.
+  Entry* LatestBefore(const Entry& entry) noexcept;
+  static Entry* LatestIn(Tree& tree, uint64_t reach, const Entry& entry) noexcept;
   void Remove(Bio& bio, BioFifo& admitted) noexcept;
 
   uint32_t block_;
