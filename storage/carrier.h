@@ -14,8 +14,10 @@ struct Carrier {
   Bio bio;  // kCarrier; the run's range, op, flags, class; no memory of its own until dispatch
   BioFifo riders;  // in order of offset, contiguous, where == kRider
   uint32_t rider_count = 0;
-  TreeHook index;         // in gather's index of waiting runs, by offset
-  uint32_t segments = 0;  // of all riders
+  TreeHook index;           // in gather's index of waiting runs, by offset
+  uint32_t segments = 0;    // of all riders
+  bool cut = false;         // a flush came behind it: nothing joins any more
+  void* held_by = nullptr;  // the disk's: the operation that it is held for
 };
 
 inline Carrier& CarrierOf(Bio& bio) noexcept {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "core/check.h"
@@ -20,6 +21,13 @@ constexpr uint32_t kHoldRequestsMin = 8;
 
 constexpr uint32_t kDepthMax = 1024;
 
+uint32_t RequestsOf(const Bio& run) {
+  if ((run.flags & kCarrier) == 0) return 1;
+  return reinterpret_cast<const Carrier&>(run).rider_count;
+}
+
+bool IsFua(const Bio& bio) { return (bio.flags & kFua) != 0 && IsWriteType(bio.op); }
+
 }  // namespace
 
 Limits Disk::LimitsOf(const DiskOptions& options, const MediumLimits& medium) {
@@ -28,7 +36,8 @@ Limits Disk::LimitsOf(const DiskOptions& options, const MediumLimits& medium) {
   limits.block = kSector;
   limits.logical_block = options.logical_block != 0 ? options.logical_block : medium.block;
   limits.preferred = std::max({medium.physical_block, limits.logical_block, uint32_t{4096}});
-  limits.lend_bytes_max = medium.lend_bytes_max;
+  // What does not lie on whole blocks cannot be lent.
+  if (medium.block <= limits.block) limits.lend_bytes_max = medium.lend_bytes_max;
   limits.read_only = medium.read_only;
   limits.rotational = medium.rotational;
   limits.can_trim = medium.can_trim;
@@ -51,13 +60,13 @@ Disk::Disk(const DiskOptions& options, std::unique_ptr<Medium> medium, std::uniq
                .on = options.gather},
               options.bios_max),
       flusher_(
-          *medium_,
+          *medium_, stats_.device_ops[static_cast<int>(Op::kFlush)],
           [](Bio& bio, int error, void* disk) noexcept {
             static_cast<Disk*>(disk)->EndBio(bio, error);
           },
           this),
       slow_(
-          *medium_,
+          *medium_, stats_.device_ops,
           [](Bio& bio, int error, void* disk) noexcept {
             static_cast<Disk*>(disk)->EndOperation(bio, error);
           },
@@ -95,13 +104,15 @@ Disk::~Disk() {
 
 bool Disk::idle() const noexcept {
   return guard_.size() == 0 && !gather_.has_plugged() && bufq_->empty() && in_flight_.empty() &&
-         deferred_ == nullptr && next_.empty() && flusher_.idle() && slow_.idle();
+         stalled_.empty() && deferred_ == nullptr && next_.empty() && flusher_.idle() &&
+         slow_.idle();
 }
 
 // --- going down ---
 
 void Disk::Strategy(Bio& bio) noexcept {
   SLUICE_CHECK(InRange(bio.offset, bio.length, limits_.size));
+  SLUICE_CHECK(IsAligned(bio.offset | bio.length, limits_.block));
   stats_.requests[static_cast<int>(bio.op)].Add(1);
   stats_.bytes[static_cast<int>(bio.op)].Add(bio.length);
   home_.AtDispatch(dispatch_);
@@ -116,6 +127,7 @@ void Disk::Strategy(Bio& bio) noexcept {
   if (IsWriteType(bio.op)) {
     if (limits_.read_only) return Done(bio, EPERM);
     if ((bio.flags & kFua) != 0 && flusher_.failed()) return Done(bio, EIO);
+    if ((bio.flags & kFastZero) != 0 && !limits_.can_fast_zero) return Done(bio, ENOTSUP);
     if (!guard_.Enter(bio)) return;
   }
   Plug(bio);
@@ -131,6 +143,11 @@ void Disk::Dispatch() noexcept {
   Pump();
   slow_.Run();
   flusher_.Run();
+  // Refused with nothing of ours under way: no completion will come to try again.
+  const bool refused =
+      deferred_ != nullptr || !stalled_.empty() || slow_.refused() || flusher_.refused();
+  const bool under_way = !in_flight_.empty() || slow_.in_flight() || flusher_.in_flight();
+  if (refused && !under_way) home_.AtDispatch(dispatch_);
 }
 
 void Disk::CollectRuns() noexcept {
@@ -139,13 +156,9 @@ void Disk::CollectRuns() noexcept {
 
 void Disk::Route(Bio& run) noexcept {
   if (Join(run)) return;
-  if (Slot* before = HoldBehind(run)) {
-    before->held = &gather_.BeginWait(run);
-    before->held->where = Where::kGather;
-    stats_.held.Add(1);
-    return;
-  }
-  const bool queue = !bufq_->empty() || !next_.empty() || deferred_ != nullptr || free_.empty();
+  if (Slot* before = HoldBehind(run)) return Hold(run, *before);
+  const bool queue = !bufq_->empty() || !next_.empty() || deferred_ != nullptr ||
+                     !stalled_.empty() || free_.empty();
   if (queue) {
     bufq_->Put(gather_.BeginWait(run));
   } else if (!StartRun(run)) {
@@ -156,56 +169,64 @@ void Disk::Route(Bio& run) noexcept {
 // Adds a run to one that waits in the bufq, or that is held.
 bool Disk::Join(Bio& run) noexcept {
   Carrier* waiting = nullptr;
-  switch (gather_.FindNeighbour(run, waiting)) {
-    case Gather::Met::kNone:
-      return false;
-    case Gather::Met::kBack:
-      gather_.AppendTo(run, *waiting);
-      return true;
-    case Gather::Met::kFront: {
-      const bool queued = waiting->bio.where == Where::kBufq;
-      if (queued) bufq_->Cancel(waiting->bio);
-      gather_.PrependTo(run, *waiting);
-      if (queued) bufq_->Put(waiting->bio);
-      return true;
-    }
+  const Gather::Met met = gather_.FindNeighbour(run, waiting);
+  if (met == Gather::Met::kNone) return false;
+  if (met == Gather::Met::kBack) {
+    gather_.AppendTo(run, *waiting);
+  } else {
+    const bool queued = waiting->bio.where == Where::kBufq;
+    if (queued) bufq_->Cancel(waiting->bio);
+    gather_.PrependTo(run, *waiting);
+    if (queued) bufq_->Put(waiting->bio);
   }
-  return false;
+  if (waiting->held_by != nullptr && waiting->bio.length >= kHoldBytesMax) {
+    LetGo(*static_cast<Slot*>(waiting->held_by));
+  }
+  return true;
 }
 
 // The slot in flight that `run` should wait for, or null. The stream's requests are counted
 // backwards from the run through what is in flight, as far as it is contiguous.
 Disk::Slot* Disk::HoldBehind(const Bio& run) noexcept {
-  if (!gather_.on() || run.length >= kHoldBytesMax || (run.flags & (kNoGather | kBorrow)) != 0)
-    return nullptr;
+  if (by_end_.empty() || run.length >= kHoldBytesMax || !gather_.Gathers(run)) return nullptr;
   const uint32_t run_class = Gather::ClassOf(run);
   Slot* before = nullptr;
-  uint32_t requests = 1;
+  uint32_t requests = RequestsOf(run);
   uint64_t at = run.offset;
   for (uint32_t steps = 0; steps < kHoldRequestsMin; ++steps) {
     auto it = by_end_.find(EndKey{run_class, at});
     if (it == by_end_.end()) return nullptr;
     if (before == nullptr) before = &*it;
     requests += it->requests;
-    if (requests >= kHoldRequestsMin)
+    if (requests >= kHoldRequestsMin) {
       return before->held == nullptr && !before->expired ? before : nullptr;
+    }
     at = it->begin;
   }
   return nullptr;
 }
 
+void Disk::Hold(Bio& run, Slot& slot) noexcept {
+  Carrier& carrier = CarrierOf(gather_.BeginWait(run));
+  carrier.bio.where = Where::kGather;
+  carrier.held_by = &slot;
+  slot.held = &carrier;
+  stats_.held.Add(1);
+}
+
+// What is held for the slot waits in the bufq like everything else.
+void Disk::LetGo(Slot& slot) noexcept {
+  if (slot.held == nullptr) return;
+  Carrier& carrier = *std::exchange(slot.held, nullptr);
+  carrier.held_by = nullptr;
+  bufq_->Put(carrier.bio);
+  home_.AtDispatch(dispatch_);
+}
+
 // dk_start: the one that was refused first, then the bufq's choice, until the disk is at its depth
 // or the medium is full.
 void Disk::Pump() noexcept {
-  while (!stalled_.empty()) {
-    Slot& slot = stalled_.front();
-    stalled_.pop_front();
-    in_flight_.push_back(slot);
-    if (!StartSlot(slot)) {
-      in_flight_.pop_back();
-      return stalled_.push_front(slot);
-    }
-  }
+  if (!RestartStalled()) return;
   while (!free_.empty()) {
     Bio* run = deferred_;
     deferred_ = nullptr;
@@ -225,6 +246,20 @@ void Disk::Pump() noexcept {
   }
 }
 
+// False: the medium is full.
+bool Disk::RestartStalled() noexcept {
+  while (!stalled_.empty()) {
+    Slot& slot = stalled_.front();
+    stalled_.pop_front();
+    in_flight_.push_back(slot);
+    if (StartSlot(slot)) continue;
+    in_flight_.erase(in_flight_.iterator_to(slot));
+    stalled_.push_front(slot);
+    return false;
+  }
+  return true;
+}
+
 // False: the medium is full, and the run is still the caller's.
 bool Disk::StartRun(Bio& run) noexcept {
   Slot& slot = free_.front();
@@ -233,27 +268,34 @@ bool Disk::StartRun(Bio& run) noexcept {
     EndRun(run, 0);
     return true;
   }
-  if (run.op != Op::kCache && !SlowPath::Fits(medium_->limits(), slot.io)) {
+  if (IsSlow(run, slot.io)) {
     GoSlow(run);
     return true;
   }
   free_.pop_front();
   in_flight_.push_back(slot);
   slot.run = &run;
-  if (!StartSlot(slot)) {
-    in_flight_.pop_back();
-    slot.run = nullptr;
-    free_.push_front(slot);
-    return false;
+  if (StartSlot(slot)) return true;
+  in_flight_.erase(in_flight_.iterator_to(slot));
+  if (slot.started_ns != 0) {  // a part of it is done
+    stalled_.push_back(slot);
+    return true;
   }
-  return true;
+  slot.run = nullptr;
+  free_.push_front(slot);
+  return false;
+}
+
+bool Disk::IsSlow(const Bio& run, const MediumIo& io) const noexcept {
+  if (run.op == Op::kZero && !medium_->limits().can_zero) return true;
+  return run.op != Op::kCache && !SlowPath::Fits(medium_->limits(), io);
 }
 
 // What the device cannot take as it lies: riders go one by one, so that those that fit still go
 // straight.
 void Disk::GoSlow(Bio& run) noexcept {
   home_.AtDispatch(dispatch_);
-  if ((run.flags & kCarrier) != 0) return RetryRiders(CarrierOf(run));
+  if ((run.flags & kCarrier) != 0) return SendSingly(CarrierOf(run), Where::kSubmitter);
   stats_.slow.Add(1);
   slow_.Add(run);
 }
@@ -263,8 +305,10 @@ void Disk::Fill(Slot& slot, Bio& run) noexcept {
   slot.run_class = Gather::ClassOf(run);
   slot.begin = run.offset;
   slot.end = run.offset + run.length;
+  slot.requests = RequestsOf(run);
   slot.started_ns = 0;
   slot.expired = false;
+  slot.transient = 0;
   MediumIo& io = slot.io;
   io.what = run.op;
   io.offset = run.offset;
@@ -280,10 +324,8 @@ void Disk::Fill(Slot& slot, Bio& run) noexcept {
     io.length =
         begin < slot.end ? static_cast<uint32_t>(AlignDown(slot.end, medium.block) - begin) : 0;
   }
-  slot.requests = 0;
   uint32_t count = 0;
   ForEachRider(run, [&](Bio& bio) {
-    ++slot.requests;
     if (!HasData(bio.op) || (bio.flags & kBorrow) != 0) return;
     count += static_cast<uint32_t>(
         SliceSegments(bio, 0, bio.length, slot.vector + count, medium.segments_max - count));
@@ -292,50 +334,62 @@ void Disk::Fill(Slot& slot, Bio& run) noexcept {
   io.seg_count = count;
 }
 
-// False: the medium is full; the slot is as before.
+// Starts the slot's operation, and goes on with it as long as the medium ends it at once. False:
+// the medium is full; the rest of the operation stands in the slot.
 bool Disk::StartSlot(Slot& slot) noexcept {
-  slot.io.result = 0;
-  const Started started = medium_->Start(slot.io);
-  if (started == Started::kFull) return false;
-  stats_.device_ops[static_cast<int>(slot.io.what)].Add(1);
-  if (slot.started_ns == 0) {
-    slot.started_ns = home_.now_ns();
-    slot.run->where = Where::kDevice;
-    stats_.runs.Add(1);
-    if (slot.requests > 1) {
-      stats_.carriers.Add(1);
-      stats_.riders.Add(slot.requests);
+  for (;;) {
+    slot.io.result = 0;
+    const Started started = medium_->Start(slot.io);
+    if (started == Started::kFull) return false;
+    stats_.device_ops[static_cast<int>(slot.io.what)].Add(1);
+    if (slot.started_ns == 0) CountStart(slot);
+    if (started == Started::kPending) {
+      if (!slot.by_end.is_linked()) by_end_.insert(slot);
+      return true;
     }
-    ForEachRider(*slot.run,
-                 [&](Bio& bio) { stats_.stages.End(bio, Stage::kDispatch, slot.started_ns); });
-    if (started == Started::kPending) by_end_.insert(slot);
+    if (PrepareRest(slot)) continue;
+    EndSlot(slot);
+    return true;
   }
-  if (started == Started::kDone) OnSlotDone(slot);
-  return true;
+}
+
+void Disk::CountStart(Slot& slot) noexcept {
+  slot.started_ns = home_.now_ns();
+  if (slot.run->where == Where::kDevice) return;  // it was there before, in a carrier
+  slot.run->where = Where::kDevice;
+  stats_.runs.Add(1);
+  if (slot.requests > 1) {
+    stats_.carriers.Add(1);
+    stats_.riders.Add(slot.requests);
+  }
+  ForEachRider(*slot.run,
+               [&](Bio& bio) { stats_.stages.End(bio, Stage::kDispatch, slot.started_ns); });
+}
+
+std::unique_ptr<Bufq> Disk::SwapBufq(std::unique_ptr<Bufq> bufq) noexcept {
+  Bufq::Move(*bufq_, *bufq, home_.now_ns());
+  bufq_.swap(bufq);
+  return bufq;
 }
 
 // --- coming back ---
 
 void Disk::OnSlotDone(Slot& slot) noexcept {
-  const MediumIo& io = slot.io;
-  const bool short_transfer = HasData(io.what) && io.result >= 0 && io.result < io.length;
-  Bio& run = *slot.run;
-  if (short_transfer && (run.flags & kCarrier) == 0 && Continue(slot)) return;
-  const int error = io.result < 0 ? static_cast<int>(-io.result) : short_transfer ? EIO : 0;
-  if (io.loan != nullptr) {
-    run.segs = io.loan->segs();
-    run.seg_count = static_cast<uint16_t>(io.loan->count);
-    run.flags |= kLent;
-  }
-  Bio* held = slot.held;
-  FreeSlot(slot);
-  EndRun(run, error);
-  if (held != nullptr) ReleaseHeld(*held);
+  if (!PrepareRest(slot)) return EndSlot(slot);
+  if (StartSlot(slot)) return;
+  in_flight_.erase(in_flight_.iterator_to(slot));
+  stalled_.push_back(slot);
 }
 
-// Sends what is left of a short transfer. False if nothing of it was done.
-bool Disk::Continue(Slot& slot) noexcept {
+// True: the operation has not ended yet, since the transfer was short or the medium asks to try
+// again; what is left of it stands in the slot. A carrier is not continued: its riders are.
+bool Disk::PrepareRest(Slot& slot) noexcept {
   MediumIo& io = slot.io;
+  if (slot.expired || (slot.run->flags & kCarrier) != 0) return false;
+  if (IsTransient(io.result)) return ++slot.transient <= kTransientMax;
+  if (!HasData(io.what) || io.segs == nullptr || io.result < 0 || io.result >= io.length) {
+    return false;
+  }
   uint64_t done = AlignDown(static_cast<uint64_t>(io.result), medium_->limits().block);
   if (done == 0) return false;
   stats_.continued.Add(1);
@@ -350,39 +404,47 @@ bool Disk::Continue(Slot& slot) noexcept {
   segment->iov_base = static_cast<char*>(segment->iov_base) + done;
   segment->iov_len -= done;
   io.segs = segment;
-  if (!StartSlot(slot)) {
-    in_flight_.erase(in_flight_.iterator_to(slot));
-    stalled_.push_back(slot);
-  }
   return true;
+}
+
+void Disk::EndSlot(Slot& slot) noexcept {
+  const MediumIo& io = slot.io;
+  Bio& run = *slot.run;
+  const bool expired = slot.expired;
+  const bool short_transfer = HasData(io.what) && io.result >= 0 && io.result < io.length;
+  const bool exhausted = short_transfer || IsTransient(io.result);
+  const int error = exhausted ? EIO : io.result < 0 ? static_cast<int>(-io.result) : 0;
+  if (io.loan != nullptr) {
+    run.segs = io.loan->segs();
+    run.seg_count = static_cast<uint16_t>(io.loan->count);
+    run.flags |= kLent;
+  }
+  // Before anything is sent again: the error may have been another write's (promise 2).
+  if (io.result < 0 && IsFua(run) && medium_->limits().page_cache) flusher_.Fail();
+  LetGo(slot);
+  FreeSlot(slot);
+  expired ? FailRun(run) : EndRun(run, error);
 }
 
 void Disk::FreeSlot(Slot& slot) noexcept {
   if (slot.by_end.is_linked()) by_end_.erase(by_end_.iterator_to(slot));
   in_flight_.erase(in_flight_.iterator_to(slot));
   slot.run = nullptr;
-  slot.held = nullptr;
   free_.push_front(slot);
-}
-
-void Disk::ReleaseHeld(Bio& held) noexcept {
-  home_.AtDispatch(dispatch_);
-  if (bufq_->empty()) {
-    next_.push_back(gather_.EndWait(held));
-  } else {
-    bufq_->Put(held);
-  }
 }
 
 void Disk::EndRun(Bio& run, int error) noexcept {
   if ((run.flags & kCarrier) == 0) {
-    if (error == EOPNOTSUPP && run.op == Op::kZero && (run.flags & kFastZero) == 0)
-      return GoSlow(run);
-    if (error == EOPNOTSUPP && run.op == Op::kTrim) error = 0;
-    return EndOperation(run, error);
+    const bool unsupported = error == EOPNOTSUPP && (run.flags & kFastZero) == 0;
+    if (unsupported && run.op == Op::kZero) return GoSlow(run);
+    const bool hint = run.op == Op::kTrim || run.op == Op::kCache;
+    return EndOperation(run, unsupported && hint ? 0 : error);
   }
   Carrier& carrier = CarrierOf(run);
-  if (error != 0) return RetryRiders(carrier);
+  if (error != 0) {
+    stats_.retried.Add(carrier.rider_count);
+    return SendSingly(carrier, Where::kDevice);
+  }
   while (!carrier.riders.empty()) {
     Bio& rider = carrier.riders.front();
     carrier.riders.pop_front();
@@ -391,13 +453,12 @@ void Disk::EndRun(Bio& run, int error) noexcept {
   gather_.Free(carrier);
 }
 
-void Disk::RetryRiders(Carrier& carrier) noexcept {
+void Disk::SendSingly(Carrier& carrier, Where where) noexcept {
   home_.AtDispatch(dispatch_);
   while (!carrier.riders.empty()) {
     Bio& rider = carrier.riders.front();
     carrier.riders.pop_front();
-    rider.where = Where::kDevice;
-    stats_.retried.Add(1);
+    rider.where = where;
     next_.push_back(rider);
   }
   gather_.Free(carrier);
@@ -405,15 +466,14 @@ void Disk::RetryRiders(Carrier& carrier) noexcept {
 
 // The medium is done with it; FUA may still ask for a flush.
 void Disk::EndOperation(Bio& bio, int error) noexcept {
+  if (!IsFua(bio)) return EndBio(bio, error);
   const MediumLimits& medium = medium_->limits();
-  const bool fua = (bio.flags & kFua) != 0 && IsWriteType(bio.op);
-  if (fua && error != 0 && medium.page_cache) flusher_.Fail();
+  if (error != 0 && medium.page_cache) flusher_.Fail();
+  if (error != 0 || flusher_.failed()) return EndBio(bio, error != 0 ? error : EIO);
   const bool stable = !medium.volatile_cache || (bio.op == Op::kWrite && medium.native_fua);
-  if (fua && error == 0 && !stable) {
-    home_.AtDispatch(dispatch_);
-    return flusher_.Add(bio);
-  }
-  EndBio(bio, error);
+  if (stable) return EndBio(bio, 0);
+  home_.AtDispatch(dispatch_);
+  flusher_.Add(bio);
 }
 
 void Disk::EndBio(Bio& bio, int error) noexcept {
@@ -433,110 +493,6 @@ void Disk::LogError(const Bio& bio, int error) noexcept {
   logged_ns_ = home_.now_ns();
   Log(LogLevel::kError, absl::StrCat("disk ", options_.name, ": ", OpName(bio.op), " at ",
                                      bio.offset, "+", bio.length, ": ", strerror(error)));
-}
-
-// --- taking back ---
-
-void Disk::Cancel(Bio& bio) noexcept {
-  switch (bio.where) {
-    case Where::kWaiting:
-      return EndBio(bio, ECANCELED);
-    case Where::kGather:
-      gather_.Unplug(bio);
-      return EndBio(bio, ECANCELED);
-    case Where::kBufq:
-      bufq_->Cancel(bio);
-      return EndBio(bio, ECANCELED);
-    case Where::kRider:
-      return CancelRider(bio);
-    default:
-      return;  // it ends at the device
-  }
-}
-
-// A waiting carrier that loses a rider gives the others back as singles.
-void Disk::CancelRider(Bio& bio) noexcept {
-  Carrier* carrier = gather_.FindCarrierOf(bio);
-  if (carrier == nullptr) return;
-  if (carrier->bio.where == Where::kBufq) {
-    bufq_->Cancel(carrier->bio);
-  } else {
-    for (Slot& slot : in_flight_) {
-      if (slot.held == &carrier->bio) slot.held = nullptr;
-    }
-  }
-  gather_.Dissolve(*carrier);
-  gather_.Unplug(bio);
-  EndBio(bio, ECANCELED);
-}
-
-std::unique_ptr<Bufq> Disk::SwapBufq(std::unique_ptr<Bufq> bufq) noexcept {
-  Bufq::Move(*bufq_, *bufq, home_.now_ns());
-  bufq_.swap(bufq);
-  return bufq;
-}
-
-// --- what hangs ---
-
-void Disk::CheckTimeouts() noexcept {
-  const uint64_t now_ns = home_.now_ns();
-  const uint64_t before_ns = now_ns > options_.io_timeout_ns ? now_ns - options_.io_timeout_ns : 0;
-  if (ExpireSlots(before_ns)) FailQueued();
-  if (slow_.current() != nullptr && slow_.started_ns() < before_ns) Expire(*slow_.current(), EIO);
-  if (flusher_.started_ns() != 0 && flusher_.started_ns() < before_ns) {
-    flusher_.Fail();
-    flusher_.ForEach([](Bio& bio) { Expire(bio, EIO); });
-  }
-  for (Bio* stuck = nullptr;; stuck = nullptr) {
-    guard_.ForEachWaiting([&](Bio& bio) {
-      if (stuck == nullptr && bio.born_ns < before_ns) stuck = &bio;
-    });
-    if (stuck == nullptr) break;
-    EndBio(*stuck, EIO);
-  }
-  if (!idle()) home_.Arm(timeout_, now_ns + options_.io_timeout_ns / 4);
-}
-
-// Answers the requests of slots that have waited too long. True if no slot is left that works.
-bool Disk::ExpireSlots(uint64_t before_ns) noexcept {
-  uint32_t hung = 0;
-  for (Slot& slot : in_flight_) {
-    if (slot.started_ns >= before_ns) continue;
-    ++hung;
-    if (slot.expired) continue;
-    slot.expired = true;
-    LogError(*slot.run, ETIMEDOUT);
-    ForEachRider(*slot.run, [](Bio& bio) { Expire(bio, EIO); });
-  }
-  return hung == depth_;
-}
-
-void Disk::FailQueued() noexcept {
-  CollectRuns();
-  for (Slot& slot : in_flight_) {
-    if (slot.held == nullptr) continue;
-    next_.push_back(gather_.EndWait(*slot.held));
-    slot.held = nullptr;
-  }
-  if (deferred_ != nullptr) next_.push_back(*deferred_);
-  deferred_ = nullptr;
-  bufq_->Drain(home_.now_ns(), [this](Bio& run) { next_.push_back(gather_.EndWait(run)); });
-  while (!next_.empty()) {
-    Bio& run = next_.front();
-    next_.pop_front();
-    FailRun(run);
-  }
-}
-
-void Disk::FailRun(Bio& run) noexcept {
-  if ((run.flags & kCarrier) == 0) return EndBio(run, EIO);
-  Carrier& carrier = CarrierOf(run);
-  while (!carrier.riders.empty()) {
-    Bio& rider = carrier.riders.front();
-    carrier.riders.pop_front();
-    EndBio(rider, EIO);
-  }
-  gather_.Free(carrier);
 }
 
 }  // namespace sluice

@@ -3,15 +3,16 @@
 //
 // Life of a bio here. Strategy() lets it through the guard (write types) and plugs it. At the end
 // of the turn Dispatch() gathers what is plugged into runs; a run that touches a waiting one joins
-// it; a short one behind a run in flight of a busy stream is held for it (window d of the design);
-// otherwise it goes straight to the medium if the bufq is empty and the disk below its depth, else
-// into the bufq. Completions make room and Pump() -- NetBSD's dk_start loop -- fills it: the
-// refused one first, then the bufq's choice, until the medium says full. A short transfer is
-// continued; a failed or short carrier is sent again once, rider by rider, so that only the guilty
-// fails (R16). Flushes pass neither gather nor bufq.
+// it; a short one behind a run in flight of a busy stream is held for it, until that ends or it is
+// no longer short (window d of the design); otherwise it goes straight to the medium if the bufq is
+// empty and the disk below its depth, else into the bufq. Completions make room and Pump() --
+// NetBSD's dk_start loop -- fills it: the refused one first, then the bufq's choice, until the
+// medium says full. A short transfer is continued; a failed or short carrier is sent again once,
+// rider by rider, so that only the guilty fails (R16). Flushes pass neither gather nor bufq.
 //
 // A request that the device answers not at all within io_timeout_ns is answered with EIO; its
-// memory stays until the kernel gives it back (R15).
+// memory stays until the kernel gives it back, and nothing more is done for it then (R15). What
+// waits for such a request, or for a disk all of whose operations hang, fails as well.
 //
 // All calls are the home reactor's but the constructor, limits(), home() and stats().
 #pragma once
@@ -49,14 +50,14 @@ struct DiskStats {
   Counter requests[kOps];
   Counter bytes[kOps];
   Counter errors;
-  Counter runs;      // what was sent to the medium, singles and carriers, first time
+  Counter runs;      // what was sent to the medium straight, singles and carriers, first time
   Counter carriers;  // of these, carriers of two or more
   Counter riders;    // requests in those
   Counter held;      // runs that were held for the one in flight before them
-  Counter device_ops[kOps];
-  Counter continued;  // short transfers continued
-  Counter retried;    // riders sent again singly
-  Counter slow;       // requests by the slow path
+  Counter device_ops[kOps];  // operations that the medium took, whatever for
+  Counter continued;         // short transfers continued
+  Counter retried;           // riders sent again singly
+  Counter slow;              // requests by the slow path
   StageTimes stages;
 };
 
@@ -84,7 +85,9 @@ class Disk final : public Target {
   bool failed() const noexcept { return flusher_.failed(); }
   const DiskStats& stats() const noexcept { return stats_; }
   const GatherStats& gather_stats() const noexcept { return gather_.stats(); }
-  uint64_t flushes() const noexcept { return flusher_.flushes(); }
+  uint64_t flushes() const noexcept {
+    return stats_.device_ops[static_cast<int>(Op::kFlush)].value();
+  }
 
  private:
   // One operation at the medium.
@@ -97,8 +100,9 @@ class Disk final : public Target {
     uint64_t end = 0;
     uint32_t requests = 0;  // 1, or the carrier's riders
     uint64_t started_ns = 0;
-    bool expired = false;
-    Bio* held = nullptr;        // a run that waits for this one
+    bool expired = false;       // its requests were answered
+    uint8_t transient = 0;      // times that it was tried again
+    Carrier* held = nullptr;    // a run that waits for this one
     Segment* vector = nullptr;  // segments_max of them
     boost::intrusive::set_member_hook<> by_end;
     boost::intrusive::list_member_hook<> link;  // in free_, or in in_flight_ by start
@@ -130,29 +134,36 @@ class Disk final : public Target {
   void Route(Bio& run) noexcept;
   bool Join(Bio& run) noexcept;
   Slot* HoldBehind(const Bio& run) noexcept;
+  void Hold(Bio& run, Slot& slot) noexcept;
+  void LetGo(Slot& slot) noexcept;
   void Pump() noexcept;
+  [[nodiscard]] bool RestartStalled() noexcept;
   [[nodiscard]] bool StartRun(Bio& run) noexcept;
+  bool IsSlow(const Bio& run, const MediumIo& io) const noexcept;
   void GoSlow(Bio& run) noexcept;
   void Fill(Slot& slot, Bio& run) noexcept;
   [[nodiscard]] bool StartSlot(Slot& slot) noexcept;
+  void CountStart(Slot& slot) noexcept;
 
   // Coming back.
   void OnSlotDone(Slot& slot) noexcept;
-  bool Continue(Slot& slot) noexcept;
+  [[nodiscard]] bool PrepareRest(Slot& slot) noexcept;
+  void EndSlot(Slot& slot) noexcept;
+  void FreeSlot(Slot& slot) noexcept;
   void EndRun(Bio& run, int error) noexcept;
-  void RetryRiders(Carrier& carrier) noexcept;
-  void ReleaseHeld(Bio& held) noexcept;
-  void CancelRider(Bio& rider) noexcept;
+  void SendSingly(Carrier& carrier, Where where) noexcept;
   void EndOperation(Bio& bio, int error) noexcept;
   void EndBio(Bio& bio, int error) noexcept;
-  void FreeSlot(Slot& slot) noexcept;
-
-  // What hangs.
-  void CheckTimeouts() noexcept;
-  bool ExpireSlots(uint64_t before_ns) noexcept;
-  void FailQueued() noexcept;
-  void FailRun(Bio& run) noexcept;
   void LogError(const Bio& bio, int error) noexcept;
+
+  // Taking back (disk_failing.cc).
+  void CancelRider(Bio& rider) noexcept;
+  void CheckTimeouts() noexcept;
+  size_t ExpireSlots(uint64_t before_ns) noexcept;
+  void FailStalled(uint64_t before_ns) noexcept;
+  void FailQueued() noexcept;
+  void FailWaiting(uint64_t before_ns) noexcept;
+  void FailRun(Bio& run) noexcept;
 
   const DiskOptions options_;
   Reactor& home_;
@@ -172,8 +183,7 @@ class Disk final : public Target {
   SlotTree by_end_;          // those in flight that may hold another
   SlotList stalled_;         // continued ones that the medium refused for now
   Bio* deferred_ = nullptr;  // refused by the medium; goes first next time
-  BioFifo next_;  // runs that go before the bufq's choice: riders of a failed carrier, runs that
-                  // were held
+  BioFifo next_;             // riders to be sent singly; they go before the bufq's choice
 
   TurnTask dispatch_;
   Timer timeout_;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/flusher.h"
 
-#include <cerrno>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
@@ -10,8 +9,8 @@
 
 namespace sluice {
 
-Flusher::Flusher(Medium& medium, Ended ended, void* context)
-    : medium_(medium), ended_(ended), context_(context) {
+Flusher::Flusher(Medium& medium, Counter& flushes, Ended ended, void* context)
+    : medium_(medium), ended_(ended), context_(context), flushes_(flushes) {
   io_.what = Op::kFlush;
   io_.context = this;
   io_.done = [](MediumIo& io) noexcept {
@@ -27,33 +26,44 @@ void Flusher::Add(Bio& bio) noexcept {
 }
 
 void Flusher::Run() noexcept {
-  while (!in_flight_ && !waiting_.empty()) {
+  while (!waiting_.empty()) {
     if (failed_) return EndAll(waiting_, EIO);
     if (!medium_.limits().volatile_cache) return EndAll(waiting_, 0);
-    switch (medium_.Start(io_)) {
-      case Started::kFull:
-        return;
-      case Started::kPending:
-        covered_.swap(waiting_);
-        in_flight_ = true;
-        started_ns_ = Reactor::Current()->now_ns();
-        return;
-      case Started::kDone:
-        covered_.swap(waiting_);
-        OnDone();
+    if (in_flight_) return;
+    const Started started = medium_.Start(io_);
+    if (started == Started::kFull) return;
+    flushes_.Add(1);
+    covered_.swap(waiting_);
+    if (started == Started::kDone) {
+      OnDone();
+    } else {
+      in_flight_ = true;
+      expired_ = false;
+      started_ns_ = Reactor::Current()->now_ns();
     }
   }
 }
 
 void Flusher::OnDone() noexcept {
   in_flight_ = false;
-  flushes_.Add(1);
   if (io_.result < 0) {
     failed_ = true;
     Log(LogLevel::kError, absl::StrCat("flush failed: ", strerror(static_cast<int>(-io_.result)),
                                        "; every flush and FUA on this disk fails until a restart"));
   }
   EndAll(covered_, failed_ ? EIO : 0);
+}
+
+bool Flusher::ExpireBefore(uint64_t before_ns) noexcept {
+  if (!in_flight_ || started_ns_ >= before_ns) return false;
+  if (!expired_) {
+    expired_ = true;
+    failed_ = true;
+    Log(LogLevel::kError, "flush hangs; every flush and FUA on this disk fails until a restart");
+    for (Bio& bio : covered_) Expire(bio, EIO);
+  }
+  FailWaiting();
+  return true;
 }
 
 void Flusher::EndAll(BioFifo& bios, int error) noexcept {

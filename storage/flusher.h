@@ -6,9 +6,11 @@
 // A failed flush is never retried into success (R6): the kernel may have marked the lost pages
 // clean. From then on every flush and every FUA fails with EIO until the server is restarted. On a
 // page-cache medium a failed FUA write is a failed flush too, since it may have consumed another
-// write's error; the disk calls Fail() for it first. The reactor's thread; no allocation.
+// write's error; the disk calls Fail() for it first. A flush that hangs has failed as well.
+// The reactor's thread; no allocation.
 #pragma once
 
+#include <cerrno>
 #include <cstdint>
 
 #include "core/bio.h"
@@ -21,25 +23,26 @@ class Flusher {
  public:
   using Ended = void (*)(Bio& bio, int error, void* context) noexcept;
 
-  // `ended` is called for each bio, never from inside Add().
-  Flusher(Medium& medium, Ended ended, void* context);
+  // `ended` is called for each bio, with a positive errno or 0; never from inside Add(). Each flush
+  // given to the medium is counted in `flushes`.
+  Flusher(Medium& medium, Counter& flushes, Ended ended, void* context);
 
   void Add(Bio& bio) noexcept;
   // Starts what waits, if no flush is under way. The disk's dispatch calls it once a turn.
   void Run() noexcept;
+  bool in_flight() const noexcept { return in_flight_; }
+  // After Run(): the medium was full, call it again.
+  bool refused() const noexcept { return !in_flight_ && !waiting_.empty(); }
 
   void Fail() noexcept { failed_ = true; }
   bool failed() const noexcept { return failed_; }
   bool idle() const noexcept { return waiting_.empty() && covered_.empty(); }
-  // For the io-timeout: since when a flush is under way (0: none), and whom it keeps waiting.
-  uint64_t started_ns() const noexcept { return in_flight_ ? started_ns_ : 0; }
-  template <typename F>
-  void ForEach(F&& visit) noexcept {
-    for (Bio& bio : covered_) visit(bio);
-    for (Bio& bio : waiting_) visit(bio);
-  }
 
-  uint64_t flushes() const noexcept { return flushes_.value(); }  // given to the medium; any thread
+  // For the io-timeout: a flush that is under way since before `before_ns` has failed; whom it
+  // keeps waiting is answered with EIO, now, by Expire(). True if there is one.
+  bool ExpireBefore(uint64_t before_ns) noexcept;
+  // Ends with EIO what no flush was submitted for.
+  void FailWaiting() noexcept { EndAll(waiting_, EIO); }
 
  private:
   void OnDone() noexcept;
@@ -51,10 +54,11 @@ class Flusher {
   BioFifo waiting_;  // not yet covered by a submitted flush
   BioFifo covered_;  // covered by the one under way
   MediumIo io_;
+  Counter& flushes_;
   bool in_flight_ = false;
+  bool expired_ = false;  // the one under way
   bool failed_ = false;
   uint64_t started_ns_ = 0;
-  Counter flushes_;
 };
 
 }  // namespace sluice

@@ -14,7 +14,7 @@ constexpr uint8_t kClassFlags = kFua | kNoHole | kFastZero;
 
 }  // namespace
 
-Gather::~Gather() { SLUICE_CHECK(plugged_.empty() && waiting_.empty()); }
+Gather::~Gather() { SLUICE_CHECK(plugged_.empty() && waiting_.empty() && cut_.empty()); }
 
 uint32_t Gather::ClassOf(const Bio& bio) noexcept {
   return static_cast<uint32_t>(bio.op) << 16 | static_cast<uint32_t>(bio.prio) << 8 |
@@ -46,12 +46,12 @@ void Gather::Plug(Bio& bio) noexcept {
 void Gather::TakePlugged(Bio& bio) noexcept {
   plugged_.erase(plugged_.iterator_to(bio));
   if (bio.sort.is_linked()) by_offset_.erase(by_offset_.iterator_to(bio));
+  bio.where = Where::kSubmitter;
 }
 
 void Gather::Unplug(Bio& bio) noexcept {
   SLUICE_CHECK(bio.where == Where::kGather);
   TakePlugged(bio);
-  bio.where = Where::kSubmitter;
 }
 
 Carrier& Gather::Wrap(Bio& bio) noexcept {
@@ -104,8 +104,10 @@ Bio* Gather::Collect() noexcept {
   const auto joins = [&](const Bio& bio) {
     if (ClassOf(bio) != run_class) return false;
     const uint32_t bytes_max = HasData(bio.op) ? limits_.bytes_max : kMaxEffect;
-    limit = bytes + bio.length > bytes_max || segments + bio.seg_count > limits_.segments_max;
-    if (limit) return false;
+    if (bytes + bio.length > bytes_max || segments + bio.seg_count > limits_.segments_max) {
+      limit = true;
+      return false;
+    }
     bytes += bio.length;
     segments += bio.seg_count;
     return true;
@@ -119,11 +121,7 @@ Bio* Gather::Collect() noexcept {
     if (EndOf(*last) != above->offset || !joins(*above)) break;
     last = above;
   }
-  if (limit) {
-    stats_.cut_limit.Add(1);
-  } else {
-    CountCut(*last);
-  }
+  CountCut(*last, limit);
   if (begin == last) {
     TakePlugged(first);
     return &first;
@@ -143,8 +141,9 @@ Bio* Gather::Collect() noexcept {
   return &carrier->bio;
 }
 
-void Gather::CountCut(const Bio& run) noexcept {
-  const auto other = by_offset_.find(Key{ClassOf(run) ^ kFua, EndOf(run)});
+void Gather::CountCut(const Bio& last, bool limit) noexcept {
+  if (limit) return stats_.cut_limit.Add(1);
+  const auto other = by_offset_.find(Key{ClassOf(last) ^ kFua, EndOf(last)});
   (other == by_offset_.end() ? stats_.cut_gap : stats_.cut_class).Add(1);
 }
 
@@ -207,7 +206,7 @@ Bio& Gather::BeginWait(Bio& run) noexcept {
 Bio& Gather::EndWait(Bio& run) noexcept {
   if ((run.flags & kCarrier) == 0) return run;
   Carrier& carrier = CarrierOf(run);
-  if (carrier.index.is_linked()) waiting_.erase(waiting_.iterator_to(carrier));
+  EndIndex(carrier);
   if (carrier.rider_count > 1) return run;
   Bio& rider = carrier.riders.front();
   carrier.riders.pop_front();
@@ -216,22 +215,26 @@ Bio& Gather::EndWait(Bio& run) noexcept {
   return rider;
 }
 
-void Gather::Cut() noexcept {
-  uint64_t cut = 0;
-  while (!waiting_.empty()) {
-    waiting_.erase(waiting_.begin());
-    ++cut;
-  }
-  stats_.cut_flush.Add(cut);
+void Gather::EndIndex(Carrier& carrier) noexcept {
+  if (!carrier.index.is_linked()) return;
+  WaitingTree& tree = carrier.cut ? cut_ : waiting_;
+  tree.erase(tree.iterator_to(carrier));
 }
 
-void Gather::Dissolve(Carrier& carrier) noexcept {
-  if (carrier.index.is_linked()) waiting_.erase(waiting_.iterator_to(carrier));
-  while (!carrier.riders.empty()) {
-    Bio& rider = carrier.riders.front();
-    carrier.riders.pop_front();
-    Plug(rider);
+void Gather::Cut() noexcept {
+  while (!waiting_.empty()) {
+    Carrier& carrier = *waiting_.begin();
+    waiting_.erase(waiting_.begin());
+    carrier.cut = true;
+    cut_.insert(carrier);
+    stats_.cut_flush.Add(1);
   }
+}
+
+void Gather::Dissolve(Carrier& carrier, BioFifo& riders) noexcept {
+  EndIndex(carrier);
+  for (Bio& rider : carrier.riders) rider.where = Where::kSubmitter;
+  riders.splice(riders.end(), carrier.riders);
   carriers_.Delete(&carrier);
 }
 
@@ -241,11 +244,19 @@ void Gather::Free(Carrier& carrier) noexcept {
 }
 
 Carrier* Gather::FindCarrierOf(Bio& rider) noexcept {
-  // Waiting writes do not overlap, so the first look nearly always hits; reads may share ranges.
-  auto it = waiting_.upper_bound(Key{ClassOf(rider), rider.offset});
-  while (it != waiting_.begin()) {
+  Carrier* found = FindIn(waiting_, rider);
+  return found != nullptr ? found : FindIn(cut_, rider);
+}
+
+// Waiting writes do not overlap, so the first look nearly always hits; reads may share ranges.
+Carrier* Gather::FindIn(WaitingTree& tree, Bio& rider) noexcept {
+  const uint64_t reach = HasData(rider.op) ? kMaxTransfer : kMaxEffect;
+  auto it = tree.upper_bound(Key{ClassOf(rider), rider.offset});
+  while (it != tree.begin()) {
     Carrier& carrier = *--it;
-    if (ClassOf(carrier.bio) != ClassOf(rider)) return nullptr;
+    if (ClassOf(carrier.bio) != ClassOf(rider) || carrier.bio.offset + reach <= rider.offset) {
+      return nullptr;
+    }
     if (EndOf(carrier.bio) <= rider.offset) continue;
     for (Bio& bio : carrier.riders) {
       if (&bio == &rider) return &carrier;

@@ -4,10 +4,10 @@
 // nothing waits for the sake of gathering.
 //
 // The law. One run: same operation, flags and priority class; adjacent, never overlapping; never
-// across a flush; at most bytes_max and segments_max. Reads, writes, trims and zeroes gather;
-// kNoGather and kBorrow bios never do. A run of one is the bio itself. A run that waits in the bufq
-// is always a carrier (kNoGather ones excepted), so that it can grow there: at its back in place,
-// at its front by entering the bufq anew.
+// across a flush; at most bytes_max (trims and zeroes: kMaxEffect) and segments_max. Reads, writes,
+// trims and zeroes gather; kNoGather and kBorrow bios never do. A run of one is the bio itself. A
+// run that waits in the bufq is always a carrier (kNoGather ones excepted), so that it can grow
+// there: at its back in place, at its front by entering the bufq anew.
 //
 // A disk has one. The reactor's thread; no allocation.
 #pragma once
@@ -32,7 +32,7 @@ struct GatherLimits {
 struct GatherStats {
   Counter cut_gap;    // no neighbour
   Counter cut_limit;  // the neighbour would not fit
-  Counter cut_class;  // the neighbour's flags differ
+  Counter cut_class;  // the neighbour behind differs in FUA alone
   Counter cut_flush;  // a flush came between
   Counter cut_off;    // kNoGather, kBorrow, or gathering is off
 };
@@ -47,7 +47,7 @@ class Gather {
   bool has_plugged() const noexcept { return !plugged_.empty(); }
 
   // The next run of what is plugged, in order of its oldest member; null when there is none. It may
-  // be merged into a waiting run instead (Merge).
+  // be merged into a waiting run instead (FindNeighbour).
   Bio* Collect() noexcept;
 
   // How a run met one that waits.
@@ -68,19 +68,21 @@ class Gather {
   // From here on nothing joins what came before.
   void Cut() noexcept;
 
-  // A waiting carrier (out of its queue by now) falls apart: its riders are plugged again.
-  void Dissolve(Carrier& carrier) noexcept;
+  // A waiting carrier (out of its queue by now) falls apart into `riders`.
+  void Dissolve(Carrier& carrier, BioFifo& riders) noexcept;
 
   // A carrier that is done with: all riders have been taken from it.
   void Free(Carrier& carrier) noexcept;
 
-  // The waiting carrier that `rider` (where == kRider) sits in, or null if it is at the device.
+  // The waiting carrier that `rider` (where == kRider) sits in, cut off or not; null if it waits no
+  // more.
   Carrier* FindCarrierOf(Bio& rider) noexcept;
   // Takes out a plugged bio.
   void Unplug(Bio& bio) noexcept;
 
   const GatherStats& stats() const noexcept { return stats_; }
-  bool on() const noexcept { return limits_.on; }
+  // The bio, or run, may ride at all.
+  bool Gathers(const Bio& bio) const noexcept;
   // Runs of the same class may ride together.
   static uint32_t ClassOf(const Bio& bio) noexcept;
 
@@ -110,7 +112,6 @@ class Gather {
       Carrier, boost::intrusive::member_hook<Carrier, TreeHook, &Carrier::index>,
       boost::intrusive::key_of_value<CarrierKey>, boost::intrusive::constant_time_size<false>>;
 
-  bool Gathers(const Bio& bio) const noexcept;
   bool Fits(const Bio& run, uint32_t segments, const Bio& more,
             uint32_t more_segments) const noexcept;
   static uint32_t SegmentsOf(Bio& run) noexcept;
@@ -118,13 +119,16 @@ class Gather {
   void AddBack(Carrier& carrier, Bio& bio) noexcept;
   void AddFront(Carrier& carrier, Bio& bio) noexcept;
   void TakePlugged(Bio& bio) noexcept;
-  void CountCut(const Bio& run) noexcept;
+  void CountCut(const Bio& last, bool limit) noexcept;
+  void EndIndex(Carrier& carrier) noexcept;
+  static Carrier* FindIn(WaitingTree& tree, Bio& rider) noexcept;
 
   GatherLimits limits_;
   Slab<Carrier> carriers_;
   BioFifo plugged_;        // by arrival
   PluggedTree by_offset_;  // the same, those that may gather
-  WaitingTree waiting_;
+  WaitingTree waiting_;    // those that can grow
+  WaitingTree cut_;        // those that a flush cut off
   GatherStats stats_;
 };
 

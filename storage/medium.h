@@ -6,6 +6,7 @@
 // All calls are made on the disk's home reactor.
 #pragma once
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 
@@ -32,7 +33,7 @@ struct MediumIo {
   const Segment* segs =
       nullptr;  // each base a multiple of mem_align, each length of block; sum is `length`
   uint32_t seg_count = 0;  // at most MediumLimits::segments_max
-  Loan* loan = nullptr;    // out: for kBorrow, when the medium lent instead of filling
+  Loan* loan = nullptr;    // out: what was lent to a kBorrow read, all of it; null if that failed
   int64_t result =
       0;  // out: bytes done (short is allowed for data), or a negative errno; 0 for the rest
   void (*done)(MediumIo& io) noexcept =
@@ -46,10 +47,14 @@ inline MediumIo& MediumIoOf(RingOp& op) noexcept {
   return reinterpret_cast<MediumIo&>(op);
 }
 
+// A result that says nothing about the data: the same operation may be tried again, a few times.
+constexpr bool IsTransient(int64_t result) { return result == -EAGAIN || result == -EINTR; }
+inline constexpr uint8_t kTransientMax = 3;  // times
+
 enum class Started : uint8_t {
   kPending,  // taken; `done` will be called
   kDone,     // ended at once; `result` says how; `done` will not be called
-  kFull,     // not taken: ask again after a completion
+  kFull,     // not taken: ask again after a completion, or a turn if nothing is under way
 };
 
 struct MediumLimits {

@@ -11,8 +11,9 @@
 
 namespace sluice {
 
-SlowPath::SlowPath(Medium& medium, Ended ended, void* context)
+SlowPath::SlowPath(Medium& medium, Counter* device_ops, Ended ended, void* context)
     : medium_(medium),
+      device_ops_(device_ops),
       ended_(ended),
       context_(context),
       block_(medium.limits().block),
@@ -45,8 +46,7 @@ void SlowPath::Add(Bio& bio) noexcept {
 void SlowPath::Run() noexcept {
   while (!in_flight_) {
     if (ready_) {
-      Start();
-      if (ready_) return;
+      if (!Start()) return;
       continue;
     }
     if (current_ == nullptr) {
@@ -103,6 +103,7 @@ void SlowPath::Begin(Step step, Op what, uint64_t offset, uint32_t length, char*
   io_.segs = memory == nullptr ? nullptr : &segment_;
   io_.seg_count = memory == nullptr ? 0 : 1;
   io_.result = 0;
+  transient_ = 0;
   ready_ = true;
 }
 
@@ -149,21 +150,27 @@ void SlowPath::WriteChunk() noexcept {
   Begin(Step::kTransfer, Op::kWrite, chunk_.offset, chunk_.length, bounce_.base());
 }
 
-void SlowPath::Start() noexcept {
-  switch (medium_.Start(io_)) {
-    case Started::kPending:
-      ready_ = false;
-      in_flight_ = true;
-      return;
-    case Started::kDone:
-      ready_ = false;
-      return OnDone();
-    case Started::kFull:
-      return;
+// False: the medium is full.
+bool SlowPath::Start() noexcept {
+  const Started started = medium_.Start(io_);
+  if (started == Started::kFull) return false;
+  device_ops_[static_cast<int>(io_.what)].Add(1);
+  ready_ = false;
+  if (started == Started::kPending) {
+    in_flight_ = true;
+  } else {
+    OnDone();
   }
+  return true;
 }
 
 void SlowPath::OnDone() noexcept {
+  if (expired_) return End(EIO);
+  if (IsTransient(io_.result)) {
+    if (++transient_ > kTransientMax) return End(EIO);
+    ready_ = true;
+    return;
+  }
   if (io_.what == Op::kZero) {
     if (io_.result == -EOPNOTSUPP && (current_->flags & kFastZero) == 0) {
       zero_by_writing_ = true;
@@ -191,7 +198,27 @@ void SlowPath::End(int error) noexcept {
   Bio& bio = *current_;
   current_ = nullptr;
   ready_ = false;
+  expired_ = false;
   ended_(bio, error, context_);
+}
+
+bool SlowPath::ExpireBefore(uint64_t before_ns) noexcept {
+  if (!in_flight_ || started_ns_ >= before_ns) return false;
+  if (!expired_) {
+    expired_ = true;
+    Expire(*current_, EIO);
+  }
+  FailWaiting();
+  return true;
+}
+
+void SlowPath::FailWaiting() noexcept {
+  if (current_ != nullptr && !in_flight_) End(EIO);
+  while (!queue_.empty()) {
+    Bio& bio = queue_.front();
+    queue_.pop_front();
+    ended_(bio, EIO, context_);
+  }
 }
 
 }  // namespace sluice

@@ -10,16 +10,18 @@
 
 #include "core/bio.h"
 #include "core/pool.h"
+#include "core/stats.h"
 #include "storage/medium.h"
 
 namespace sluice {
 
 class SlowPath {
  public:
-  // `done` is called for each bio that ended, with a positive errno or 0; never from inside Add().
+  // `ended` is called for each bio that ended, with a positive errno or 0; never from inside Add().
   using Ended = void (*)(Bio& bio, int error, void* context) noexcept;
 
-  SlowPath(Medium& medium, Ended ended, void* context);
+  // Each operation given to the medium is counted in device_ops[its op].
+  SlowPath(Medium& medium, Counter* device_ops, Ended ended, void* context);
 
   // True if the medium can carry out the operation's range and memory as they are.
   static bool Fits(const MediumLimits& limits, const MediumIo& io) noexcept;
@@ -31,8 +33,16 @@ class SlowPath {
   void Run() noexcept;
 
   bool idle() const noexcept { return current_ == nullptr && queue_.empty(); }
-  Bio* current() const noexcept { return current_; }
-  uint64_t started_ns() const noexcept { return started_ns_; }
+  bool in_flight() const noexcept { return in_flight_; }
+  // After Run(): the medium was full, call it again.
+  bool refused() const noexcept { return ready_; }
+
+  // For the io-timeout: the request at the medium, if it was begun before `before_ns`, is answered
+  // with EIO by Expire(), and goes no further when the medium gives it back; those behind it fail.
+  // True if there is one.
+  bool ExpireBefore(uint64_t before_ns) noexcept;
+  // Ends with EIO what is not at the medium.
+  void FailWaiting() noexcept;
 
  private:
   // What is left to do of the current bio: [at_, end_) in the medium's space, a chunk at a time.
@@ -46,7 +56,7 @@ class SlowPath {
 
   bool NextChunk() noexcept;
   void Begin(Step step, Op what, uint64_t offset, uint32_t length, char* memory) noexcept;
-  void Start() noexcept;
+  [[nodiscard]] bool Start() noexcept;
   void OnDone() noexcept;
   void Advance() noexcept;
   void AfterRead() noexcept;
@@ -54,6 +64,7 @@ class SlowPath {
   void End(int error) noexcept;
 
   Medium& medium_;
+  Counter* device_ops_;
   Ended ended_;
   void* context_;
   uint32_t block_;
@@ -67,8 +78,10 @@ class SlowPath {
   MediumIo io_;
   Segment segment_{};
   bool in_flight_ = false;
-  bool ready_ = false;  // io_ waits to be started
+  bool expired_ = false;  // the one in flight
+  bool ready_ = false;    // io_ waits to be started
   bool zero_by_writing_ = false;
+  uint8_t transient_ = 0;  // times that io_ was tried again
 };
 
 }  // namespace sluice

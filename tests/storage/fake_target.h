@@ -143,7 +143,7 @@ class Request {
     cell_.owner = this;
     cell_.callback.run = [](Bio& bio, void* request) noexcept {
       ++static_cast<Request*>(request)->callbacks;
-      EXPECT_EQ(bio.pending, 0u);
+      EXPECT_TRUE(bio.pending == 0 || bio.error == EIO) << "answered early, and not by Expire()";
     };
     cell_.callback.context = this;
     PushCallback(cell_.bio, cell_.callback);
