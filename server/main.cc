@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // sluiced. Exit status: 0 drained (or printed, or checked), 1 could not start or not drain, 2 wrong
 // use or config.
+#include <sys/resource.h>
+
 #include <cstdio>
 #include <string>
 
@@ -13,6 +15,15 @@
 
 namespace sluice {
 namespace {
+
+// The usual soft limit of 1024 is less than the connections that we allow; the hard one is the
+// operator's to set.
+void RaiseFileLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
 
 int Main(int argc, const char* const* argv) {
   auto command = ParseCommandLine(argc, argv);
@@ -36,6 +47,7 @@ int Main(int argc, const char* const* argv) {
       break;
   }
   StartLog();
+  RaiseFileLimit();
   BlockSignals();
   auto server = Server::Create(command->config);
   if (!server.ok()) {

@@ -156,7 +156,7 @@ void Disk::CollectRuns() noexcept {
 
 void Disk::Route(Bio& run) noexcept {
   if (Join(run)) return;
-  if (Slot* before = HoldBehind(run)) return Hold(run, *before);
+  if (Slot* slot = HoldFor(run)) return Hold(run, *slot);
   const bool queue = !bufq_->empty() || !next_.empty() || deferred_ != nullptr ||
                      !stalled_.empty() || free_.empty();
   if (queue) {
@@ -185,25 +185,17 @@ bool Disk::Join(Bio& run) noexcept {
   return true;
 }
 
-// The slot in flight that `run` should wait for, or null. The stream's requests are counted
-// backwards from the run through what is in flight, as far as it is contiguous.
-Disk::Slot* Disk::HoldBehind(const Bio& run) noexcept {
-  if (by_end_.empty() || run.length >= kHoldBytesMax || !gather_.Gathers(run)) return nullptr;
-  const uint32_t run_class = Gather::ClassOf(run);
-  Slot* before = nullptr;
-  uint32_t requests = RequestsOf(run);
-  uint64_t at = run.offset;
-  for (uint32_t steps = 0; steps < kHoldRequestsMin; ++steps) {
-    auto it = by_end_.find(EndKey{run_class, at});
-    if (it == by_end_.end()) return nullptr;
-    if (before == nullptr) before = &*it;
-    requests += it->requests;
-    if (requests >= kHoldRequestsMin) {
-      return before->held == nullptr && !before->expired ? before : nullptr;
-    }
-    at = it->begin;
-  }
-  return nullptr;
+// The slot in flight that `run` should wait for, or null: a short run that touches a stream which
+// keeps the disk busy.
+Disk::Slot* Disk::HoldFor(const Bio& run) noexcept {
+  if (flights_.empty() || run.length >= kHoldBytesMax || !gather_.Gathers(run)) return nullptr;
+  Flight place;
+  place.run_class = Gather::ClassOf(run);
+  place.begin = run.offset;
+  place.end = run.offset + run.length;
+  place.requests = RequestsOf(run);
+  auto* slot = static_cast<Slot*>(flights_.FindStream(place, kHoldRequestsMin));
+  return slot != nullptr && slot->held == nullptr && !slot->expired ? slot : nullptr;
 }
 
 void Disk::Hold(Bio& run, Slot& slot) noexcept {
@@ -344,7 +336,7 @@ bool Disk::StartSlot(Slot& slot) noexcept {
     stats_.device_ops[static_cast<int>(slot.io.what)].Add(1);
     if (slot.started_ns == 0) CountStart(slot);
     if (started == Started::kPending) {
-      if (!slot.by_end.is_linked()) by_end_.insert(slot);
+      if (!flights_.Holds(slot)) flights_.Insert(slot);
       return true;
     }
     if (PrepareRest(slot)) continue;
@@ -427,7 +419,7 @@ void Disk::EndSlot(Slot& slot) noexcept {
 }
 
 void Disk::FreeSlot(Slot& slot) noexcept {
-  if (slot.by_end.is_linked()) by_end_.erase(by_end_.iterator_to(slot));
+  flights_.Erase(slot);
   in_flight_.erase(in_flight_.iterator_to(slot));
   slot.run = nullptr;
   free_.push_front(slot);

@@ -3,7 +3,7 @@
 //
 // Life of a bio here. Strategy() lets it through the guard (write types) and plugs it. At the end
 // of the turn Dispatch() gathers what is plugged into runs; a run that touches a waiting one joins
-// it; a short one behind a run in flight of a busy stream is held for it, until that ends or it is
+// it; a short one beside a run in flight of a busy stream is held for it, until that ends or it is
 // no longer short (window d of the design); otherwise it goes straight to the medium if the bufq is
 // empty and the disk below its depth, else into the bufq. Completions make room and Pump() --
 // NetBSD's dk_start loop -- fills it: the refused one first, then the bufq's choice, until the
@@ -28,6 +28,7 @@
 #include "core/stats.h"
 #include "core/target.h"
 #include "storage/bufq.h"
+#include "storage/flight_index.h"
 #include "storage/flusher.h"
 #include "storage/gather.h"
 #include "storage/medium.h"
@@ -91,40 +92,20 @@ class Disk final : public Target {
 
  private:
   // One operation at the medium.
-  struct Slot {
+  struct Slot : Flight {
     MediumIo io;
     Disk* disk = nullptr;
     Bio* run = nullptr;  // null: free
-    uint32_t run_class = 0;
-    uint64_t begin = 0;  // of the run, bytes
-    uint64_t end = 0;
-    uint32_t requests = 0;  // 1, or the carrier's riders
     uint64_t started_ns = 0;
-    bool expired = false;       // its requests were answered
-    uint8_t transient = 0;      // times that it was tried again
-    Carrier* held = nullptr;    // a run that waits for this one
-    Segment* vector = nullptr;  // segments_max of them
-    boost::intrusive::set_member_hook<> by_end;
+    bool expired = false;                       // its requests were answered
+    uint8_t transient = 0;                      // times that it was tried again
+    Carrier* held = nullptr;                    // a run that waits for this one
+    Segment* vector = nullptr;                  // segments_max of them
     boost::intrusive::list_member_hook<> link;  // in free_, or in in_flight_ by start
   };
   using SlotList = boost::intrusive::list<
       Slot, boost::intrusive::member_hook<Slot, boost::intrusive::list_member_hook<>, &Slot::link>,
       boost::intrusive::constant_time_size<false>>;
-  struct EndKey {
-    uint32_t run_class;
-    uint64_t end;
-    friend bool operator<(const EndKey& a, const EndKey& b) {
-      return a.run_class != b.run_class ? a.run_class < b.run_class : a.end < b.end;
-    }
-  };
-  struct SlotKey {
-    using type = EndKey;
-    EndKey operator()(const Slot& slot) const { return {slot.run_class, slot.end}; }
-  };
-  using SlotTree = boost::intrusive::multiset<
-      Slot, boost::intrusive::member_hook<Slot, boost::intrusive::set_member_hook<>, &Slot::by_end>,
-      boost::intrusive::key_of_value<SlotKey>, boost::intrusive::constant_time_size<false>>;
-
   static Limits LimitsOf(const DiskOptions& options, const MediumLimits& medium);
 
   // Going down.
@@ -133,7 +114,7 @@ class Disk final : public Target {
   void CollectRuns() noexcept;
   void Route(Bio& run) noexcept;
   bool Join(Bio& run) noexcept;
-  Slot* HoldBehind(const Bio& run) noexcept;
+  Slot* HoldFor(const Bio& run) noexcept;
   void Hold(Bio& run, Slot& slot) noexcept;
   void LetGo(Slot& slot) noexcept;
   void Pump() noexcept;
@@ -180,7 +161,7 @@ class Disk final : public Target {
   std::vector<Slot> slots_;
   SlotList free_;
   SlotList in_flight_;       // oldest first
-  SlotTree by_end_;          // those in flight that may hold another
+  FlightIndex flights_;      // those in flight
   SlotList stalled_;         // continued ones that the medium refused for now
   Bio* deferred_ = nullptr;  // refused by the medium; goes first next time
   BioFifo next_;             // riders to be sent singly; they go before the bufq's choice
