@@ -13,8 +13,8 @@
 
 namespace sluice {
 
-// Blocks SIGTERM, SIGINT, SIGHUP and SIGUSR1 in this thread and those it starts from now on, and ignores
-// SIGPIPE. In main, before any other thread.
+// Blocks SIGTERM, SIGINT, SIGHUP and SIGUSR1 in this thread and those it starts from now on, and
+// ignores SIGPIPE. In main, before any other thread.
 void BlockSignals();
 
 class Signals {

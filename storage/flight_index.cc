@@ -18,7 +18,8 @@ Flight* FlightIndex::FindStream(const Flight& run, uint32_t requests_min) noexce
   Flight* neighbour = nullptr;
   uint32_t requests = run.requests;
   uint64_t at = run.begin;
-  for (uint32_t step = 0; step < requests_min && requests < requests_min; ++step) {
+  const auto wants_more = [&] { return neighbour == nullptr || requests < requests_min; };
+  for (uint32_t step = 0; step < requests_min && wants_more(); ++step) {
     const auto below = by_end_.find(Place{run.run_class, at});
     if (below == by_end_.end()) break;
     if (neighbour == nullptr) neighbour = &*below;
@@ -26,7 +27,7 @@ Flight* FlightIndex::FindStream(const Flight& run, uint32_t requests_min) noexce
     at = below->begin;
   }
   at = run.end;
-  for (uint32_t step = 0; step < requests_min && requests < requests_min; ++step) {
+  for (uint32_t step = 0; step < requests_min && wants_more(); ++step) {
     const auto above = by_begin_.find(Place{run.run_class, at});
     if (above == by_begin_.end()) break;
     if (neighbour == nullptr) neighbour = &*above;

@@ -72,7 +72,7 @@ struct SessionSetup {
   bool structured = true;
   bool contexts = true;
   bool block_sizes = false;  // the client asked for them
-  ExportInfo info;  // size is filled in
+  ExportInfo info;           // size is filled in
   Session::Options options;
   uint32_t credits = 256;
   size_t pool_bytes = 4 << 20;

@@ -60,6 +60,15 @@ TEST_F(FlightIndexTest, CountsBothSidesAndPrefersTheOneBelow) {
   EXPECT_EQ(Stream(5, 6, 8), nullptr);
 }
 
+TEST_F(FlightIndexTest, ARunThatIsABusyStreamItselfStillMeetsItsNeighbour) {
+  Flight& below = Fly(0, 5);
+  Flight run;
+  Place(run, 5, 6, 8, 1);
+  EXPECT_EQ(index_.FindStream(run, 8), &below);
+  Place(run, 6, 7, 8, 1);
+  EXPECT_EQ(index_.FindStream(run, 8), nullptr);
+}
+
 TEST_F(FlightIndexTest, OtherClassesAreOtherStreams) {
   Fly(0, 5, 9, 2);
   EXPECT_EQ(Stream(5, 6, 2), nullptr);
