@@ -1,0 +1,83 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The README as a newcomer meets it: every command of its sh blocks, run as written, in order."""
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import time
+
+from suite import Case, main, run
+
+TREE = os.path.realpath(os.path.join(os.path.dirname(__file__), '../..'))
+QUICKSTART = 'deploy/quickstart'
+
+
+def commands():
+    with open(os.path.join(TREE, 'README.md'), encoding='utf-8') as f:
+        blocks = re.findall(r'^```sh\n(.*?)^```', f.read(), re.M | re.S)
+    for block in blocks:
+        yield from (re.sub(r'\s+#.*', '', line) for line in block.splitlines())
+
+
+class Quickstart:
+    """deploy/quickstart running in its terminal until Ctrl-C."""
+
+    def __init__(self, *arguments):
+        self.process = subprocess.Popen([QUICKSTART, *arguments], cwd=TREE,
+                                        stdout=subprocess.PIPE, start_new_session=True)
+        output = ''
+        deadline = time.monotonic() + 200
+        while 'In another terminal' not in output:
+            left = deadline - time.monotonic()
+            ready, _, _ = select.select([self.process.stdout], [], [], max(left, 0))
+            piece = os.read(self.process.stdout.fileno(), 65536).decode() if ready else ''
+            if not piece:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                raise AssertionError(f'quickstart says only {output!r}')
+            output += piece
+        self.uri = re.search(r'nbd://\S+', output).group(0)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, failed, *_):
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGINT)  # as the terminal does on Ctrl-C
+        status = self.process.wait(30)
+        if not failed and status != 0:
+            raise AssertionError(f'quickstart exits {status}')
+
+
+class Newcomer(Case):
+    def test_every_command_of_the_readme_runs_as_written(self):
+        written = list(commands())
+        self.assertEqual(written[0], QUICKSTART)
+        self.assertGreater(len(written), 8)
+        image = os.path.join(TREE, 'build/quickstart/disk.img')
+        self.assertFalse(os.path.exists(image), f'{image} is in use or left over')
+        self.addCleanup(shutil.rmtree, os.path.dirname(image), ignore_errors=True)
+        for name in ('demo.img', 'copy.img'):
+            self.addCleanup(os.unlink, os.path.join(TREE, name))
+        with Quickstart():
+            for command in written[1:]:
+                with self.subTest(command):
+                    run('sh', '-ec', command, cwd=TREE)
+
+    def test_quickstart_serves_another_image_on_a_free_port_and_keeps_it(self):
+        image = self.path('mine.img')
+        with Quickstart('--image', image, '--size', '64MiB', '--port', '0') as first:
+            self.assertNotIn(':10809', first.uri)
+            run('mke2fs', '-q', '-t', 'ext4', '-d', os.path.join(TREE, 'core'),
+                self.path('fs.img'), '64M')
+            run('nbdcopy', self.path('fs.img'), first.uri)
+        with Quickstart('--image', image, '--port', '0') as second:
+            run('nbdcopy', second.uri, self.path('back.img'))
+        run('cmp', self.path('fs.img'), self.path('back.img'))
+        run('e2fsck', '-fn', image)
+
+
+if __name__ == '__main__':
+    main()
