@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+// Seeds under which the stack test once failed; they are run for ever.
+#pragma once
+
+#include <cstdint>
+
+namespace sluice::sim {
+
+inline constexpr uint64_t kStackSeeds[] = {1};
+
+}  // namespace sluice::sim
