@@ -126,10 +126,11 @@ class Disk final : public Target {
   [[nodiscard]] bool StartSlot(Slot& slot) noexcept;
   void CountStart(Slot& slot) noexcept;
 
-  // Coming back.
+  // Coming back (disk_completion.cc).
   void OnSlotDone(Slot& slot) noexcept;
   [[nodiscard]] bool PrepareRest(Slot& slot) noexcept;
   void EndSlot(Slot& slot) noexcept;
+  bool MayConsumeErrors(const Bio& bio) const noexcept;
   void FreeSlot(Slot& slot) noexcept;
   void EndRun(Bio& run, int error) noexcept;
   void SendSingly(Carrier& carrier, Where where) noexcept;

@@ -94,9 +94,11 @@ bool SlowPath::NextChunk() noexcept {
 void SlowPath::Begin(Step step, Op what, uint64_t offset, uint32_t length, char* memory) noexcept {
   step_ = step;
   io_.what = what;
-  io_.flags = what == Op::kZero ? current_->flags & (kNoHole | kFastZero)
-              : what == Op::kWrite && medium_.limits().native_fua ? current_->flags & kFua
-                                                                  : 0;
+  io_.flags = 0;
+  if (what == Op::kZero) io_.flags = current_->flags & (kNoHole | kFastZero);
+  // A zero that is written is made stable by the flush behind it, like any zero.
+  const bool stable = current_->op == Op::kWrite && medium_.limits().native_fua;
+  if (what == Op::kWrite && stable) io_.flags = current_->flags & kFua;
   io_.offset = offset;
   io_.length = length;
   segment_ = {memory, length};

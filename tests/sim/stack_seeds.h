@@ -6,6 +6,6 @@
 
 namespace sluice::sim {
 
-inline constexpr uint64_t kStackSeeds[] = {1};
+inline constexpr uint64_t kStackSeeds[] = {289468347673};
 
 }  // namespace sluice::sim

@@ -104,6 +104,9 @@ StackWorld::Node StackWorld::MakeDisk(uint16_t home) {
                       .length = block});
     drive.bad.replace(at, block, block, 'b');
   }
+  // Some drives promise what they cannot do after all.
+  if (rng_.PerMille(200)) medium->AddFault({.ops = OpBit(Op::kZero), .error = EOPNOTSUPP});
+  if (rng_.PerMille(200)) medium->AddFault({.ops = OpBit(Op::kTrim), .error = EOPNOTSUPP});
   std::unique_ptr<Medium> below = std::move(medium);
   if (options_.lie != Lie::kNone) {
     below = std::make_unique<LyingMedium>(std::move(below), options_.lie, rng_.Next());

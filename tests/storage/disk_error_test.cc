@@ -196,6 +196,19 @@ TEST(DiskError, OnAPageCacheAFailedFuaWriteIsAFailedFlush_Promise2) {
   }
 }
 
+TEST(DiskError, AFuaZeroThatTheMediumCannotDoIsNoFailedFlush_Promise2) {
+  RigOptions options;
+  options.medium.limits.page_cache = options.medium.limits.can_zero = true;
+  DiskRig rig(options);
+  rig.medium->AddFault({.ops = sim::OpBit(Op::kZero), .error = EOPNOTSUPP});
+  Request& zero = rig.Make(Op::kZero, 0, kBlock, kFua);
+  rig.Send(zero);
+  rig.Settle();
+  EXPECT_EQ(zero.error(), 0);
+  EXPECT_FALSE(rig.disk->failed());
+  EXPECT_EQ(rig.Log(), "z0+1 z0+1 w0+1 f");
+}
+
 TEST(DiskError, AFuaWriteUnderWayWhenAFlushFailsFailsToo_R6) {
   RigOptions options;
   options.medium.limits.native_fua = true;
