@@ -53,8 +53,9 @@ void Disk::CheckTimeouts() noexcept {
   const bool flush = flusher_.ExpireBefore(before_ns);
   FailStalled(before_ns);
   const bool wants_more = free_.empty() || deferred_ != nullptr || !stalled_.empty();
-  if (slots > 0 && slots == in_flight_.size() && wants_more) FailQueued();
-  if (slots > 0 || slow || flush) FailWaiting(before_ns);
+  const bool hangs = slots > 0 || slow || flush;
+  if (hangs && slots == in_flight_.size() && wants_more) FailQueued();
+  if (hangs) FailWaiting(before_ns);
   if (!idle()) home_.Arm(timeout_, now_ns + options_.io_timeout_ns / 4);
 }
 

@@ -7,6 +7,15 @@
 #include "core/units.h"
 
 namespace sluice {
+namespace {
+
+// So many arrivals before an entry are looked at one by one before the trees, which know no order
+// of arrival: few for one that enters, since most overlap nothing and those that do mostly overlap
+// what came just before; more for one that waited, since little is left before it and much behind.
+constexpr int kRecentEntering = 8;
+constexpr int kRecentWaiting = 256;
+
+}  // namespace
 
 int RangeGuard::ClassOf(uint64_t length) noexcept {
   const int size_class = static_cast<int>(std::bit_width(length - 1));
@@ -32,7 +41,14 @@ bool RangeGuard::Enter(Bio& bio) noexcept {
   return false;
 }
 
-RangeGuard::Entry* RangeGuard::LatestBefore(const Entry& entry) noexcept {
+RangeGuard::Entry* RangeGuard::LatestBefore(Entry& entry) noexcept {
+  const bool waited = entry.arrival.is_linked();
+  auto recent = waited ? Arrivals::s_iterator_to(entry) : arrivals_.end();
+  for (int left = waited ? kRecentWaiting : kRecentEntering; left > 0; --left) {
+    if (recent == arrivals_.begin()) return nullptr;
+    --recent;
+    if (recent->start < entry.end && entry.start < recent->end) return &*recent;
+  }
   Entry* latest = nullptr;
   for (uint64_t classes = used_classes_; classes != 0; classes &= classes - 1) {
     const int size_class = std::countr_zero(classes);

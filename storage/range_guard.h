@@ -6,7 +6,8 @@
 // Each waiting entry hangs on one earlier overlapping entry, the latest: when that leaves, the
 // waiter looks for another, and enters when there is none. Entries stand in trees by size class (a
 // power of two), so that a look-up meets in each class only those that start less than one class
-// length before the range; of entries with the same range it meets one, however many there are.
+// length before the range; of entries with the same range it meets one, however many there are. The
+// latest arrivals are looked at first.
 // The reactor's thread; no allocation.
 #pragma once
 
@@ -91,7 +92,7 @@ class RangeGuard {
 
   static int ClassOf(uint64_t length) noexcept;
   // The latest entry that overlaps this one and arrived before it.
-  Entry* LatestBefore(const Entry& entry) noexcept;
+  Entry* LatestBefore(Entry& entry) noexcept;
   static Entry* LatestIn(Tree& tree, uint64_t reach, const Entry& entry) noexcept;
   void Remove(Bio& bio, BioFifo& admitted) noexcept;
 

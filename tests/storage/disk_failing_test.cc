@@ -308,6 +308,18 @@ TEST(DiskTimeout, ASlowPathThatHangsFailsThoseBehindIt_R15) {
   EXPECT_EQ(rig.medium->Count(Op::kWrite), 0u) << "a ghost";
 }
 
+TEST(DiskTimeout, AHungFlushThatFillsTheMediumFailsWhatItRefused_R15) {
+  RigOptions options = Depth(32, kTimeout);
+  options.medium.full_at = 1;
+  DiskRig rig(options);
+  rig.medium->Hold();
+  rig.Send(rig.Flush());
+  Request& refused = rig.Write(8 * kBlock, kBlock);
+  rig.Send(refused);
+  rig.Wait(kTimeout + 2 * kSecond);
+  EXPECT_EQ(refused.error(), EIO);
+}
+
 TEST(DiskTimeout, AHungMediumThatIsFullFailsWhatItRefused_R15) {
   RigOptions options = Depth(32, kTimeout);
   options.medium.full_at = 1;
