@@ -11,10 +11,11 @@
 namespace sluice {
 namespace {
 
-// Window (d): a run shorter than this waits for the run in flight that it continues, if the stream
-// has so many requests outstanding.
+// Window (d): a run shorter than this waits for the run in flight that it touches, if its client
+// (the flow) has so many requests here.
 constexpr uint32_t kHoldBytesMax = 64 * kKiB;
 constexpr uint32_t kHoldRequestsMin = 8;
+constexpr size_t kFlows = size_t{1} << 16;  // Bio::flow
 
 constexpr uint32_t kDepthMax = 1024;
 
@@ -66,6 +67,8 @@ Disk::Disk(const DiskOptions& options, std::unique_ptr<Medium> medium, std::uniq
             static_cast<Disk*>(disk)->EndOperation(bio, error);
           },
           this),
+      flows_(kFlows * sizeof(uint32_t)),
+      outstanding_(reinterpret_cast<uint32_t*>(flows_.base())),
       vectors_(size_t{depth_} * medium_->limits().segments_max * sizeof(Segment)),
       slots_(depth_) {
   SLUICE_CHECK(IsPowerOfTwo(limits_.logical_block) &&
@@ -117,14 +120,16 @@ void Disk::Strategy(Bio& bio) noexcept {
   if (bio.op == Op::kFlush) {
     CollectRuns();
     gather_.Cut();
+    ++outstanding_[bio.flow];
     return flusher_.Add(bio);
   }
   if (IsWriteType(bio.op)) {
     if (limits_.read_only) return Done(bio, EPERM);
     if ((bio.flags & kFua) != 0 && flusher_.failed()) return Done(bio, EIO);
     if ((bio.flags & kFastZero) != 0 && !limits_.can_fast_zero) return Done(bio, ENOTSUP);
-    if (!guard_.Enter(bio)) return;
   }
+  ++outstanding_[bio.flow];
+  if (IsWriteType(bio.op) && !guard_.Enter(bio)) return;
   Plug(bio);
 }
 
@@ -180,16 +185,13 @@ bool Disk::Join(Bio& run) noexcept {
   return true;
 }
 
-// The slot in flight that `run` should wait for, or null: a short run that touches a stream which
-// keeps the disk busy.
+// The slot in flight that `run` should wait for, or null: a short run of a client that keeps the
+// disk busy goes with its neighbours.
 Disk::Slot* Disk::HoldFor(const Bio& run) noexcept {
-  if (flights_.empty() || run.length >= kHoldBytesMax || !gather_.Gathers(run)) return nullptr;
-  Flight place;
-  place.run_class = Gather::ClassOf(run);
-  place.begin = run.offset;
-  place.end = run.offset + run.length;
-  place.requests = RequestsOf(run);
-  auto* slot = static_cast<Slot*>(flights_.FindStream(place, kHoldRequestsMin));
+  if (flights_.empty() || outstanding_[run.flow] < kHoldRequestsMin) return nullptr;
+  if (run.length >= kHoldBytesMax || !gather_.Gathers(run)) return nullptr;
+  auto* slot = static_cast<Slot*>(
+      flights_.FindNeighbour(Gather::ClassOf(run), run.offset, run.offset + run.length));
   return slot != nullptr && slot->held == nullptr && !slot->expired ? slot : nullptr;
 }
 

@@ -3,12 +3,13 @@
 //
 // Life of a bio here. Strategy() lets it through the guard (write types) and plugs it. At the end
 // of the turn Dispatch() gathers what is plugged into runs; a run that touches a waiting one joins
-// it; a short one beside a run in flight of a busy stream is held for it, until that ends or it is
-// no longer short (window d of the design); otherwise it goes straight to the medium if the bufq is
-// empty and the disk below its depth, else into the bufq. Completions make room and Pump() --
-// NetBSD's dk_start loop -- fills it: the refused one first, then the bufq's choice, until the
-// medium says full. A short transfer is continued; a failed or short carrier is sent again once,
-// rider by rider, so that only the guilty fails (R16). Flushes pass neither gather nor bufq.
+// it; a short one beside a run in flight, of a client that has many here, is held for it, until
+// that ends or it is no longer short (window d of the design); otherwise it goes straight to the
+// medium if the bufq is empty and the disk below its depth, else into the bufq. Completions make
+// room and Pump() -- NetBSD's dk_start loop -- fills it: the refused one first, then the bufq's
+// choice, until the medium says full. A short transfer is continued; a failed or short carrier is
+// sent again once, rider by rider, so that only the guilty fails (R16). Flushes pass neither gather
+// nor bufq.
 //
 // A request that the device answers not at all within io_timeout_ns is answered with EIO; its
 // memory stays until the kernel gives it back, and nothing more is done for it then (R15). What
@@ -95,7 +96,8 @@ class Disk final : public Target {
   struct Slot : Flight {
     MediumIo io;
     Disk* disk = nullptr;
-    Bio* run = nullptr;  // null: free
+    Bio* run = nullptr;     // null: free
+    uint32_t requests = 0;  // 1, or the carrier's riders
     uint64_t started_ns = 0;
     bool expired = false;                       // its requests were answered
     uint8_t transient = 0;                      // times that it was tried again
@@ -158,6 +160,8 @@ class Disk final : public Target {
   Flusher flusher_;
   SlowPath slow_;
 
+  Arena flows_;
+  uint32_t* const outstanding_;  // requests that are here, by flow
   Arena vectors_;
   std::vector<Slot> slots_;
   SlotList free_;

@@ -126,6 +126,7 @@ void Disk::EndOperation(Bio& bio, int error) noexcept {
 void Disk::EndBio(Bio& bio, int error) noexcept {
   home_.AtDispatch(dispatch_);
   stats_.stages.End(bio, Stage::kDevice, home_.now_ns());
+  --outstanding_[bio.flow];
   if (IsWriteType(bio.op)) {
     guard_.Leave(bio, [this](Bio& next) { Plug(next); });
   }

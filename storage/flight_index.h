@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is in flight at a disk, by where it begins and ends: finds the operation that a new run
-// touches, and how many requests of its stream are outstanding around it. The disk's reactor; no
-// allocation.
+// touches. The disk's reactor; no allocation.
 #pragma once
 
 #include <boost/intrusive/set.hpp>
@@ -16,7 +15,6 @@ struct Flight {
   uint32_t run_class = 0;  // Gather::ClassOf()
   uint64_t begin = 0;      // bytes
   uint64_t end = 0;
-  uint32_t requests = 0;  // that it carries
 };
 
 class FlightIndex {
@@ -26,10 +24,9 @@ class FlightIndex {
   bool Holds(const Flight& flight) const noexcept { return flight.by_end.is_linked(); }
   bool empty() const noexcept { return by_end_.empty(); }
 
-  // The flight of the same class that ends where `run` begins, or else that begins where it ends,
-  // if the contiguous requests in flight on both sides and the run's own come to `requests_min`;
-  // else null. Takes at most 2 * requests_min look-ups.
-  Flight* FindStream(const Flight& run, uint32_t requests_min) noexcept;
+  // The flight of the class that ends at `begin`, or else one that begins at `end`; null if none
+  // does.
+  Flight* FindNeighbour(uint32_t run_class, uint64_t begin, uint64_t end) noexcept;
 
  private:
   struct Place {
