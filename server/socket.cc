@@ -20,6 +20,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "core/patience.h"
 #include "server/text.h"
 
 namespace sluice {
@@ -99,7 +100,12 @@ absl::StatusOr<std::unique_ptr<ListeningSocket>> ListenTcp(const Address& addres
   if (at.ai_family == AF_INET6) {
     setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
   }
-  if (bind(fd.get(), at.ai_addr, at.ai_addrlen) != 0) {
+  int failed = 0;
+  WaitForPredecessor([&] {
+    failed = bind(fd.get(), at.ai_addr, at.ai_addrlen);
+    return failed == 0 || errno != EADDRINUSE;
+  });
+  if (failed != 0) {
     if (errno == EADDRNOTAVAIL) return NotHere(address, "bind");
     return Failed(address, "bind", errno, "choose an address of this host and a free port");
   }
@@ -214,7 +220,12 @@ absl::StatusOr<std::unique_ptr<ListeningSocket>> ListenUnix(const Address& addre
                                                             const std::string& owner) {
   Fd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (fd.get() < 0) return Failed(address, "no socket", errno, "raise the limit of open files");
-  if (const int error = FreePath(address.path); error != 0) {
+  int error = 0;
+  WaitForPredecessor([&] {
+    error = FreePath(address.path);
+    return error != EADDRINUSE;
+  });
+  if (error != 0) {
     return Failed(address, "the path is taken", error,
                   "stop who listens there, remove the file, or choose another path");
   }

@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "core/log.h"
+#include "core/patience.h"
 
 namespace sluice {
 namespace {
@@ -28,17 +29,6 @@ absl::Status Failed(const std::string& path, absl::string_view what, int error) 
 // The error means that writing is forbidden, not that the file is out of reach.
 bool ForbidsWriting(int error) {
   return error == EACCES || error == EROFS || error == EPERM || error == ETXTBSY;
-}
-
-// Makes an attempt again, for up to two seconds, while `busy(errno)`; its last result.
-template <typename Attempt>
-int Patiently(bool (*busy)(int error), const Attempt& attempt) {
-  constexpr int kAttempts = 200;
-  for (int i = 1;; ++i) {
-    const int result = attempt();
-    if (result >= 0 || !busy(errno) || i == kAttempts) return result;
-    usleep(10'000);
-  }
 }
 
 bool IsDisk(const struct stat& facts) { return S_ISREG(facts.st_mode) || S_ISBLK(facts.st_mode); }
@@ -130,11 +120,10 @@ absl::Status ExclusiveFile::OpenExisting(const Options& options) {
   if (!IsDisk(facts)) return NoDisk(path);
   const int flags = O_CLOEXEC | (S_ISBLK(facts.st_mode) ? O_EXCL : 0);
   read_only_ = options.read_only;
-  fd_ = Patiently([](int error) { return error == EBUSY; },
-                  [&] {
-                    return read_only_ ? open(path.c_str(), flags | O_RDONLY)
-                                      : OpenForWriting(path, flags);
-                  });
+  WaitForPredecessor([&] {
+    fd_ = read_only_ ? open(path.c_str(), flags | O_RDONLY) : OpenForWriting(path, flags);
+    return fd_ >= 0 || errno != EBUSY;
+  });
   if (fd_ < 0 && !read_only_ && ForbidsWriting(errno)) {
     Log(LogLevel::kWarning, absl::StrCat(path, ": cannot be opened for writing (", strerror(errno),
                                          "): the disk is read-only"));
@@ -176,9 +165,12 @@ absl::Status ExclusiveFile::Claim(const std::string& path) {
   struct flock lock {};
   lock.l_type = read_only_ ? F_RDLCK : F_WRLCK;
   lock.l_whence = SEEK_SET;
-  const int locked = Patiently([](int error) { return error == EAGAIN || error == EACCES; },
-                               [&] { return fcntl(fd_, F_OFD_SETLK, &lock); });
-  if (locked == 0) return absl::OkStatus();
+  bool locked = false;
+  WaitForPredecessor([&] {
+    locked = fcntl(fd_, F_OFD_SETLK, &lock) == 0;
+    return locked || (errno != EAGAIN && errno != EACCES);
+  });
+  if (locked) return absl::OkStatus();
   if (errno == EAGAIN || errno == EACCES) {
     return absl::UnavailableError(absl::StrCat(path, ": is in use by another process"));
   }

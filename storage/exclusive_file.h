@@ -7,10 +7,7 @@
 // or shared when it is only read. And one inode is one disk: a second disk of this process on it is
 // refused whatever the mode.
 //
-// A file or device in use is waited for, up to two seconds: io_uring gives a dead process's files
-// back only when the requests that it had under way are done, a moment after its death. So a server
-// that is started again at once finds its disks, and nothing of its predecessor is left to reach
-// them.
+// One in use is waited for a little (core/patience.h).
 #pragma once
 
 #include <sys/types.h>

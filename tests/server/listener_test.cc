@@ -18,6 +18,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -225,6 +226,21 @@ TEST(Listen, ReplacesAStaleSocketOnly) {
   const int client = ConnectTo(address);
   EXPECT_GE(client, 0);  // the failed attempt did the living one no harm
   close(client);
+}
+
+TEST(Listen, WaitsForAPredecessorThatIsDying) {
+  for (const std::string& text : {std::string("127.0.0.1:0"), "unix:" + FreshPath()}) {
+    auto dying = Listen(At(text), {});
+    ASSERT_TRUE(dying.ok()) << dying.status();
+    const Address address = dying->front()->address();
+    std::thread death([&dying] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+      dying->clear();
+    });
+    const auto successor = Listen(address, {});
+    EXPECT_TRUE(successor.ok()) << successor.status();
+    death.join();
+  }
 }
 
 TEST(Listen, NeverRemovesAFileThatIsNoSocket) {
