@@ -16,9 +16,10 @@ bool HasPayload(const BioCell& cell) {
 
 uint64_t Charge(uint32_t length) { return AlignUp(length, BufferPool::kBlockMin); }
 
-// A session that holds nothing may take one request of any size.
-bool Within(uint64_t held, uint64_t amount, uint64_t pool) {
-  return held == 0 || amount == 0 || held + amount <= pool / kShare;
+// A session that holds nothing may take one request of any size, and from a pool's last part.
+bool Within(uint64_t held, uint64_t amount, uint64_t pool, uint64_t free) {
+  return held == 0 || amount == 0 ||
+         (held + amount <= pool / kShare && amount + pool / kShare <= free);
 }
 
 }  // namespace
@@ -31,8 +32,11 @@ SessionMemory::Verdict SessionMemory::Take(ServedRequest& request, const Shape& 
   const uint64_t cells = parts * cells_per_part_;
   const uint64_t bytes = shape.payload ? Charge(shape.length) : 0;
   if (cells > bios.credits() || bytes > reactor_.buffers().bytes()) return Verdict::kNever;
-  if (!Within(cells_, cells, bios.credits())) return Verdict::kWaitOwn;
-  if (!Within(bytes_, bytes, reactor_.buffers().bytes())) return Verdict::kWaitOwn;
+  const BufferPool& buffers = reactor_.buffers();
+  if (!Within(cells_, cells, bios.credits(), bios.credits() - bios.reserved()) ||
+      !Within(bytes_, bytes, buffers.bytes(), buffers.free_bytes())) {
+    return Verdict::kWaitOwn;
+  }
   if (!first_in_line && !reactor_.PoolLineEmpty()) return Verdict::kWaitPool;
   if (!bios.Reserve(static_cast<uint32_t>(cells))) return Verdict::kWaitPool;
   cells_ += static_cast<uint32_t>(cells);

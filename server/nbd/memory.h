@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // A session's share of its reactor's pools. A request's payload memory and its worst-case cells are
 // taken together before its first payload byte, or not at all, so that no set of half-received
-// requests can deadlock (promise 7). A session holds at most a quarter of a pool, or one request.
+// requests can deadlock (promise 7). A session holds at most a quarter of a pool, or one request;
+// and the last quarter of a pool is for sessions that hold nothing, so that a few clients who do
+// not take their answers keep nobody else from being served (A2).
 #pragma once
 
 #include <cstdint>

@@ -177,6 +177,25 @@ TEST_F(SessionPoolTest, WhoComesLaterStandsBehindWhoWaits) {
   EXPECT_TRUE(other.idle());
 }
 
+TEST_F(SessionPoolTest, TheLastQuarterIsForConnectionsThatHoldNothing) {  // A2
+  TakeAll();
+  wire_.reactor().buffers().Give(&taken_.back(), 1);  // a quarter is free
+  taken_.pop_back();
+  wire_.target->hold = true;
+  wire_.Put(Reads(0, 3, 256 * 1024));
+  wire_.Pump();
+  EXPECT_EQ(wire_.target->held.size(), 1u);
+  wire_.On([&] { wire_.target->Finish(0); });
+  wire_.Pump();
+  EXPECT_EQ(wire_.target->held.size(), 1u) << "one after the other";
+  GiveBack();
+  wire_.On([&] { wire_.target->Finish(0); });
+  wire_.Pump();
+  wire_.On([&] { wire_.target->FinishAll(); });
+  wire_.Pump();
+  EXPECT_EQ(wire_.TakeAnswers().size(), 3u);
+}
+
 TEST_F(SessionPoolTest, AbandonLeavesTheLine) {
   TakeAll();
   wire_.Put(WriteBytes(1, 0, 8192));
