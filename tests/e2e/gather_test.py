@@ -39,7 +39,8 @@ class Contiguous(Case):
             self.assertEqual(used['writes'], requests)
             self.assertLess(abs(used['device_writes'] - writes), 0.1 * writes)
             ratios.append(used['runs'] / requests)
-        self.assertLessEqual(ratios[-1], most, ratios)
+        if not SHORT:  # a sanitizer's slowness says nothing of the streams
+            self.assertLessEqual(ratios[-1], most, ratios)
 
     def fio(self, *options):
         run('fio', '--name=w', '--ioengine=nbd', f'--uri={self.server.uri()}', '--bs=4k',

@@ -69,11 +69,23 @@ class Kill(Loaded):
             '''
         self.kill_rounds(lambda: Server(config=config))
 
+    def test_A5_the_same_port_is_served_again_at_once(self):
+        image = sparse_file(self.path('disk.img'), 16 * MIB)
+        server = Server('serve', image)
+        for _ in range(ROUNDS):
+            writers = self.start_writers(server.address)
+            time.sleep(0.1)
+            server.kill()
+            server = Server('serve', '--nbd', server.addresses[0], image)
+            for writer in writers:
+                writer.join(30)
+        self.assertEqual(server.stop(), 0)
+
     def test_A5_a_stale_unix_socket_is_replaced_and_a_live_one_is_not(self):
         address = f'unix:{self.path("nbd.sock")}'
         serve = ('serve', '--nbd', address)
-        first = Server(*serve, 'memory:1MiB')
-        first.kill()
+        for _ in range(ROUNDS):
+            Server(*serve, 'memory:1MiB').kill()
         with Server(*serve, 'memory:1MiB'):
             with self.assertRaisesRegex(AssertionError, 'is not ready'):
                 Server(*serve, 'memory:1MiB')
