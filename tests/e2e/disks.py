@@ -114,22 +114,27 @@ class NbdkitLog:
 
 
 class DiskStats:
-    """The kernel's own count of a device's writes, as /proc/diskstats has it."""
+    """The kernel's own counts of a device (/proc/diskstats) since this object was made."""
 
     def __init__(self, device):
         self.name = os.path.basename(device)
-        self.before = self._read()
+        self.before = self._fields()
 
-    def _read(self):
+    def _fields(self):
         time.sleep(0.05)
         with open('/proc/diskstats', encoding='ascii') as f:
             for line in f:
                 fields = line.split()
                 if fields[2] == self.name:
-                    return int(fields[7]), int(fields[8])
+                    return [int(x) for x in fields[3:]]
         raise AssertionError(f'{self.name} is not in /proc/diskstats')
 
     def writes(self):
-        """Writes completed plus writes merged since this object was made."""
-        after = self._read()
-        return sum(after) - sum(self.before)
+        """Writes completed plus writes merged."""
+        return self._more(4) + self._more(5)
+
+    def flushes(self):
+        return self._more(15)
+
+    def _more(self, field):
+        return self._fields()[field] - self.before[field]

@@ -24,7 +24,7 @@ FUA, NO_HOLE, DF, REQ_ONE, FAST_ZERO = 1, 2, 4, 8, 16
 EPERM, EIO, EINVAL, ENOSPC, EOVERFLOW, ENOTSUP, ESHUTDOWN = 1, 5, 22, 28, 75, 95, 108
 CHUNK_NONE, CHUNK_DATA, CHUNK_HOLE, CHUNK_STATUS = 0, 1, 2, 5
 CHUNK_ERROR, CHUNK_ERROR_OFFSET = 0x8001, 0x8002
-FLAG_READ_ONLY, FLAG_FAST_ZERO, FLAG_MULTI_CONN = 2, 1 << 11, 1 << 8
+FLAG_READ_ONLY, FLAG_TRIM, FLAG_FAST_ZERO, FLAG_MULTI_CONN = 2, 1 << 5, 1 << 11, 1 << 8
 
 Simple = collections.namedtuple('Simple', 'cookie error')
 Chunk = collections.namedtuple('Chunk', 'cookie done type data')
