@@ -69,16 +69,9 @@ class Handshake(Hostile):
         self.assert_closed(connection)
 
     def test_unknown_options_get_unsup_with_text_and_continue(self):
-        for option, data in ((99, b'x' * 10), (99, b'x' * 60000), (4, b''), (0xffffffff, b'')):
+        for option, data in ((99, b'x' * 10), (99, b'x' * 60000), (99, b'x' * 100000), (4, b''),
+                             (0xffffffff, b'')):
             self.assertTrue(self.assert_option(option, data, wire.ERR_UNSUP))
-
-    def test_a_hundred_kilobyte_option_is_unsup_or_closes(self):
-        connection = self.open()
-        connection.send_option(99, b'x' * 100000)
-        try:
-            self.assertEqual(connection.option_reply()[1], wire.ERR_UNSUP)
-        except (Closed, ConnectionResetError):
-            pass
 
     def test_starttls_is_refused_by_policy_and_extended_headers_are_unsupported(self):
         self.assert_option(wire.OPT_STARTTLS, b'', wire.ERR_POLICY)
@@ -263,14 +256,6 @@ class Transmission(Hostile):
             self.assertEqual(c.call(wire.FLUSH, 512, 0), wire.EINVAL)
             self.assertEqual(c.call(wire.FLUSH, 0, 512), wire.EINVAL)
             self.assertEqual(c.call(wire.FLUSH), 0)
-
-    def test_fast_zero_is_invalid_unless_advertised(self):
-        with self.go() as c:
-            error = c.call(wire.ZEROES, MIB, 512, wire.FAST_ZERO)
-            if c.transmission_flags & wire.FLAG_FAST_ZERO:
-                self.assertEqual(error, wire.ENOSPC)
-            else:
-                self.assertEqual(error, wire.EINVAL)
 
     def test_block_status_without_contexts_is_invalid(self):
         self.assertEqual(self.error_of(self.structured().chunks(wire.STATUS, 0, 512)), wire.EINVAL)
