@@ -4,10 +4,13 @@
 import contextlib
 import json
 import os
+import random
 
+import wire
 from disks import loop_device
 from server import Server, refuses
-from suite import Case, GIB, MIB, SHORT, main, pattern, run, sparse_file, write_file
+from suite import Case, GIB, KIB, MIB, SHORT, main, pattern, run, sparse_file, write_file
+from wire import Wire, connect
 
 SIZE = 256 * MIB
 TREE = os.path.realpath(os.path.join(os.path.dirname(__file__), '../..'))
@@ -220,6 +223,67 @@ for write in (lambda: h.pwrite(bytes(512), 0), lambda: h.zero(512, 0), lambda: h
             status, error = refuses('serve', '--nbd', '127.0.0.1:0', image)
             self.assertEqual(status, 1)
             self.assertIn('disk.img', error)
+
+
+class ReadModifyWrite(Case):
+    """512-byte blocks told for a drive that has 4096-byte ones: who shares a block keeps his part.
+
+    A model of the disk is changed in the order of the requests, which is the order of overlapping
+    ones on one connection. What was trimmed may hold its old bytes or zeroes, sector by sector."""
+
+    SECTOR, REGION, BATCH = 512, 64 * KIB, 48
+
+    def setUp(self):
+        super().setUp()
+        self.need_root()
+        self.dice = random.Random(512)
+        self.model = bytearray(pattern(0, MIB))
+
+    def a_range(self):
+        """Ragged: whole sectors anywhere in the region, few of them on a block's border."""
+        first = self.dice.randrange(self.REGION // self.SECTOR - 24)
+        start = first * self.SECTOR
+        return start, start + self.dice.choice((1, 1, 1, 2, 3, 7, 8, 9, 24)) * self.SECTOR
+
+    def pipeline(self, client):
+        batch = b''
+        for cookie in range(self.BATCH):
+            start, end = self.a_range()
+            if self.dice.random() < 0.25:
+                data, payload = bytes(end - start), b''
+                command = wire.ZEROES
+            else:
+                data = payload = self.dice.randbytes(end - start)
+                command = wire.WRITE
+            self.model[start:end] = data
+            batch += Wire.header(command, cookie, start, end - start) + payload
+        client.send(batch)
+        self.assertEqual({client.simple() for _ in range(self.BATCH)},
+                         {(cookie, 0) for cookie in range(self.BATCH)})
+
+    def trim(self, client):
+        start, end = self.a_range()
+        self.assertEqual(client.call(wire.TRIM, start, end - start), 0)
+        now = client.read(start, end - start)
+        for at in range(0, end - start, self.SECTOR):
+            sector = now[at:at + self.SECTOR]
+            old = self.model[start + at:start + at + self.SECTOR]
+            self.assertIn(sector, (bytes(old), bytes(self.SECTOR)), start + at)
+        self.model[start:end] = now
+
+    def test_parts_of_blocks_written_zeroed_and_trimmed_match_a_model(self):
+        image = write_file(self.path('4kn.img'), bytes(self.model))
+        with loop_device(image, 4096) as device:
+            self.assertEqual(run('blockdev', '--getss', device).strip(), '4096')
+            with (Server('serve', '--block-size', '512', device) as server,
+                  connect(server.address) as client):
+                for turn in range(20 if SHORT else 200):
+                    self.pipeline(client)
+                    self.trim(client)
+                    self.assertTrue(client.read(0, MIB) == self.model, f'turn {turn}')
+                self.assertEqual(client.call(wire.FLUSH), 0)
+        with open(image, 'rb') as f:
+            self.assertTrue(f.read() == self.model, 'the file below differs')
 
 
 if __name__ == '__main__':
