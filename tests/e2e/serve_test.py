@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The command line and config files: what is asked for is what is served."""
+import grp
 import json
 import os
+import pwd
 import signal
 import socket
 import stat
@@ -14,6 +16,7 @@ from server import BINARY, Server, refuses
 from suite import Case, KIB, MIB, main, pattern, run, sparse_file, write_file
 from wire import Wire, connect
 
+MODULES = os.path.realpath(os.path.join(os.path.dirname(BINARY), '../modules'))  # tests/storage
 STRATEGIES = ('fcfs', 'disksort', 'readprio', 'priocscan', 'deadline', 'fair')
 
 
@@ -58,10 +61,13 @@ class CommandLine(Case):
         self.assertFalse(os.path.exists(path), 'the socket file is left behind')
 
     def test_the_block_size_told_can_be_chosen(self):
-        for size in (512, 4096, 65536):
-            with Server('serve', '--block-size', str(size), 'memory:1MiB') as server:
-                info = json.loads(run('nbdinfo', '--json', server.uri()))['exports'][0]
-                self.assertEqual(info['block_size_minimum'], size)
+        image = sparse_file(self.path('disk.img'), MIB)
+        for disk in ('memory:1MiB', image):
+            for size in (512, 4096, 65536):
+                with (self.subTest(disk=disk, size=size),
+                      Server('serve', '--block-size', str(size), disk) as server):
+                    info = json.loads(run('nbdinfo', '--json', server.uri()))['exports'][0]
+                    self.assertEqual(info['block_size_minimum'], size)
 
     def test_the_null_disk_swallows_and_reads_zeroes(self):
         with Server('serve', 'null:1GiB') as server, connect(server.address) as c:
@@ -86,6 +92,35 @@ class CommandLine(Case):
                 run('fio', '--name=m', '--ioengine=nbd', f'--uri={server.uri()}', '--rw=randrw',
                     '--bsrange=4k-32k', '--blockalign=4k', '--iodepth=64', '--size=8M',
                     '--verify=crc32c', '--verify_fatal=1', '--verify_state_save=0', '--thread')
+
+    def test_the_owner_of_a_unix_socket_can_be_chosen(self):
+        self.need_root()
+        nobody, tty = pwd.getpwnam('nobody').pw_uid, grp.getgrnam('tty').gr_gid
+        for owner, ids in (('1:1', (1, 1)), ('nobody:tty', (nobody, tty)), ('nobody', (nobody, 0)),
+                           (':tty', (0, tty))):
+            path = self.path('owned.sock')
+            with (self.subTest(owner), Server('serve', '--nbd', f'unix:{path}', '--socket-owner',
+                                              owner, 'memory:1MiB')):
+                told = os.stat(path)
+                self.assertEqual((told.st_uid, told.st_gid), ids)
+        status, error = refuses('serve', '--nbd', f'unix:{path}', '--socket-owner', 'no-one-here',
+                                'memory:1MiB')
+        self.assertEqual(status, 1)
+        self.assertIn('no-one-here', error)
+
+    def test_the_service_manager_hears_ready_and_stopping(self):
+        for path in (self.path('notify'), f'\0sluice-notify-{os.getpid()}'):
+            with self.subTest(path), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+                manager.bind(path)
+                manager.settimeout(10)
+                environment = {**os.environ, 'NOTIFY_SOCKET': path.replace('\0', '@')}
+                with Server('serve', 'memory:1MiB', env=environment) as server:
+                    self.assertEqual(manager.recv(100), b'READY=1')
+                    manager.setblocking(False)
+                    self.assertRaises(BlockingIOError, manager.recv, 100)
+                    manager.settimeout(10)
+                    self.assertEqual(server.stop(), 0)
+                    self.assertEqual(manager.recv(100), b'STOPPING=1')
 
     def test_an_unknown_strategy_or_option_is_refused(self):
         for arguments, name in ((('--bufq', 'nope', 'memory:1MiB'), 'nope'),
@@ -154,6 +189,31 @@ class Configured(Case):
             self.assertEqual(half.write(0, data), 0)
             self.assertTrue(whole.read(8 * MIB, MIB) == data)
             self.assertEqual(whole.write(0, data), wire.EPERM)
+
+    def one_disk(self, fields, globally=''):
+        return f'''
+            nbd {{ listen: "127.0.0.1:0" }} {globally}
+            disk {{ name: "d" {fields} }}
+            export {{ name: "d" volume: "d" }}
+            '''
+
+    def test_a_strategy_is_loaded_from_a_module_by_its_name(self):
+        image = sparse_file(self.path('d'), 16 * MIB)
+        with Server(config=self.one_disk(f'path: "{image}" bufq: "elevator" depth: 4',
+                                         f'strategy_dir: "{MODULES}"')) as server:
+            with open(f'/proc/{server.process.pid}/maps', encoding='utf-8') as maps:
+                self.assertIn(f'{MODULES}/elevator.so', maps.read())
+            run('fio', '--name=m', '--ioengine=nbd', f'--uri={server.uri()}', '--rw=randrw',
+                '--bsrange=4k-32k', '--blockalign=4k', '--iodepth=64', '--size=8M',
+                '--verify=crc32c', '--verify_fatal=1', '--verify_state_save=0', '--thread')
+
+    def test_a_strategy_that_is_no_module_is_refused(self):
+        for name in ('nosuch', 'bad_version'):
+            path = write_file(self.path('sluice.textproto'), self.one_disk(
+                f'memory_bytes: {MIB} bufq: "{name}"', f'strategy_dir: "{MODULES}"').encode())
+            status, error = refuses('--config', path)
+            self.assertEqual(status, 1, error)
+            self.assertIn(f'{name}.so', error)
 
     def test_a_wrong_config_is_refused_with_file_line_and_key(self):
         path = self.path('bad.textproto')
