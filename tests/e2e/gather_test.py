@@ -4,6 +4,11 @@
 
 A carrier here is what is sent to the device, with one rider or many (`runs` in the server's stats).
 A loop device of its own gives an independent count: the kernel's, in /proc/diskstats.
+
+How many requests arrive together is up to who else uses the machine, not to the server alone. So a
+stream is run up to three times, until one run keeps the bound: what is asserted is the best of at
+most three runs (under a sanitizer nothing: its slowness says nothing of the streams). The ratios of
+all of them are printed. Data, counts and the kernel's agreement are asserted in every run.
 """
 import wire
 from disks import DiskStats, loop_device
@@ -26,9 +31,7 @@ class Contiguous(Case):
             Server('serve', '--nbd', f'unix:{self.path("nbd.sock")}', self.device))
 
     def assert_writes_per_request(self, most, requests, load):
-        """Runs the load until it needs no more device writes a request than that, at most three
-        times: what else uses the machine can only make streams thinner. The server's own count has
-        to agree with the kernel's every time."""
+        """The best of at most three runs needs no more device writes a request than that."""
         ratios = []
         while not ratios or (ratios[-1] > most and len(ratios) < 3):
             before, kernel = only(self.server.stats()), DiskStats(self.device)
@@ -39,6 +42,7 @@ class Contiguous(Case):
             self.assertEqual(used['writes'], requests)
             self.assertLess(abs(used['device_writes'] - writes), 0.1 * writes)
             ratios.append(used['runs'] / requests)
+        print(f'device writes a request, each run: {[round(r, 3) for r in ratios]}, bound {most}')
         if not SHORT:  # a sanitizer's slowness says nothing of the streams
             self.assertLessEqual(ratios[-1], most, ratios)
 
