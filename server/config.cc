@@ -136,6 +136,7 @@ Problem ConvertDisk(const std::string& key, const v1::Disk& from, DiskSpec& to) 
   }
   to.bufq = from.bufq();
   to.depth = from.depth();
+  to.cylinder_bytes = from.cylinder_bytes();
   to.block_size = from.block_size_bytes();
   to.io_timeout_s = from.io_timeout_s();
   to.buffered = from.buffered();

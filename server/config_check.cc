@@ -20,6 +20,7 @@ constexpr size_t kMaxDoors = 64;
 constexpr size_t kMaxLegs = 64;
 constexpr int kMaxDepth = 4;
 constexpr uint64_t kMaxBytes = uint64_t{1} << 62;
+constexpr uint64_t kCylinderMax = uint64_t{1} << 40;
 constexpr uint64_t kMinChunk = 64 * kKiB;
 constexpr uint64_t kMaxChunk = kGiB;
 
@@ -92,7 +93,16 @@ Problem CheckDisk(const std::string& key, const DiskSpec& disk) {
         absl::StrCat(Quote(disk.bufq), " is no strategy's name: see sluiced --list-strategies"));
   }
   if (disk.depth != 0) {
-    if (auto p = CheckRange(key + ".depth", disk.depth, 1, 4096)) return p;
+    if (auto p = CheckRange(key + ".depth", disk.depth, 1, 1024)) return p;
+  }
+  if (disk.cylinder_bytes != 0) {
+    if (auto p = CheckRange(key + ".cylinder_bytes", disk.cylinder_bytes, 512, kCylinderMax)) {
+      return p;
+    }
+    if (!IsPowerOfTwo(disk.cylinder_bytes)) {
+      return Wrong(key + ".cylinder_bytes",
+                   absl::StrCat(disk.cylinder_bytes, " is no power of two: give 1048576, say"));
+    }
   }
   if (disk.block_size != 0) {
     if (auto p = CheckRange(key + ".block_size_bytes", disk.block_size, 512, 65536)) return p;

@@ -40,11 +40,18 @@ absl::StatusOr<std::unique_ptr<Medium>> ConfiguredDisks::OpenMedium(const DiskSp
 }
 
 absl::StatusOr<std::unique_ptr<Target>> ConfiguredDisks::Open(const DiskSpec& spec, uint16_t home) {
-  if (spec.kind == DiskSpec::Kind::kNull) return std::make_unique<NullDisk>(spec.size_bytes);
+  if (spec.kind == DiskSpec::Kind::kNull) {
+    return std::make_unique<NullDisk>(
+        spec.size_bytes, spec.block_size != 0 ? spec.block_size : kSector, spec.read_only);
+  }
   auto medium = OpenMedium(spec);
   if (!medium.ok()) return Named(spec, medium.status());
   BufqOptions ordering;
   ordering.flow_weights = shared_.flow_weights;
+  if (spec.cylinder_bytes != 0) {
+    ordering.sort = BufqSort::kCylinder;
+    ordering.cylinder_bytes = spec.cylinder_bytes;
+  }
   const bool chosen = !spec.bufq.empty();
   auto bufq = Bufq::Alloc(chosen ? absl::string_view(spec.bufq) : kBufqDiskDefault,
                           chosen ? uint8_t{kBufqExact} : uint8_t{0}, ordering);
@@ -57,6 +64,7 @@ absl::StatusOr<std::unique_ptr<Target>> ConfiguredDisks::Open(const DiskSpec& sp
       uint64_t{spec.io_timeout_s != 0 ? spec.io_timeout_s : shared_.io_timeout_s} * kSecond;
   options.bios_max = size_t{shared_.credits} * reactors_.size();
   options.logical_block = spec.block_size;
+  options.read_only = spec.read_only;
   auto disk =
       std::make_unique<Disk>(options, *std::move(medium), *std::move(bufq), reactors_.at(home));
   disks_.push_back(disk.get());

@@ -172,31 +172,26 @@ void Server::ListenerStopped() {
 }
 
 void Server::FlushDisks() {
-  flushing_ = disks_.size();
   for (const std::string& name : disks_) {
     FlushJob& job = flushes_.emplace_back();
-    job.server = this;
     job.disk = name;
     job.bio.op = Op::kFlush;
     job.bio.target = topology_->Find(name);
     job.bio.release = [](Bio&) noexcept {};
-    job.callback.context = &job;
-    job.callback.run = [](Bio& bio, void* context) noexcept {
-      const FlushJob& done = *static_cast<FlushJob*>(context);
-      done.server->DiskFlushed(done.disk, bio.error);
-    };
-    PushCallback(job.bio, job.callback);
+    flushing_.Add(job.bio, job.callback);
     Submit(job.bio);
   }
+  flushing_.WhenAll(
+      [](BioGroup&, void* server) noexcept { static_cast<Server*>(server)->DisksFlushed(); }, this);
 }
 
-void Server::DiskFlushed(const std::string& disk, int error) {
-  if (error != 0) {
+void Server::DisksFlushed() {
+  for (const FlushJob& job : flushes_) {
+    if (job.bio.error == 0) continue;
     exit_status_ = 1;
-    Log(LogLevel::kError,
-        absl::StrCat("disk ", Quote(disk), ": the last flush failed: ", std::strerror(error)));
+    Log(LogLevel::kError, absl::StrCat("disk ", Quote(job.disk),
+                                       ": the last flush failed: ", std::strerror(job.bio.error)));
   }
-  if (--flushing_ > 0) return;
   signals_->Stop([this] { StopReactors(); });
 }
 

@@ -17,6 +17,7 @@
 
 #include "absl/status/statusor.h"
 #include "core/clock.h"
+#include "core/group.h"
 #include "core/reactor.h"
 #include "server/config.h"
 #include "server/disk_factory.h"
@@ -53,14 +54,13 @@ class Server {
   void BeginDrain();
   void ListenerStopped();
   void FlushDisks();
-  void DiskFlushed(const std::string& disk, int error);
+  void DisksFlushed();
   void StopReactors();
   [[noreturn]] void GiveUp(const char* why);
 
   struct FlushJob {
     Bio bio;
     Callback callback;
-    Server* server = nullptr;
     std::string disk;
   };
   struct DrainTimer : Timer {
@@ -84,7 +84,7 @@ class Server {
   bool draining_ = false;
   DrainTimer drain_timer_;
   std::list<FlushJob> flushes_;
-  size_t flushing_ = 0;
+  BioGroup flushing_;
   int exit_status_ = 0;
 };
 

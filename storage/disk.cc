@@ -34,7 +34,7 @@ Limits Disk::LimitsOf(const DiskOptions& options, const MediumLimits& medium) {
   limits.preferred = std::max({medium.physical_block, limits.logical_block, uint32_t{4096}});
   // What does not lie on whole blocks cannot be lent.
   if (medium.block <= limits.block) limits.lend_bytes_max = medium.lend_bytes_max;
-  limits.read_only = medium.read_only;
+  limits.read_only = medium.read_only || options.read_only;
   limits.rotational = medium.rotational;
   limits.can_trim = medium.can_trim;
   limits.can_fast_zero = medium.can_fast_zero;

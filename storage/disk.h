@@ -44,6 +44,7 @@ struct DiskOptions {
   bool gather = true;
   uint64_t io_timeout_ns = 0;  // 0: wait for ever
   size_t bios_max = 16384;  // bios that all doors together may have here (credits of all reactors)
+  bool read_only = false;   // besides what the medium says
   uint32_t logical_block = 0;  // what clients are told, bytes; 0: the medium's
 };
 

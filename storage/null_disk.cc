@@ -2,6 +2,7 @@
 #include "storage/null_disk.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 #include "core/check.h"
@@ -26,8 +27,11 @@ ZeroLoan& LentZeroes() {
 
 }  // namespace
 
-NullDisk::NullDisk(uint64_t size) {
+NullDisk::NullDisk(uint64_t size, uint32_t logical_block, bool read_only) {
   limits_.size = AlignDown(size, kSector);
+  limits_.logical_block = logical_block;
+  limits_.preferred = std::max(limits_.preferred, logical_block);
+  limits_.read_only = read_only;
   limits_.lend_bytes_max = kZeroesBytes;
   limits_.can_trim = true;
   limits_.can_fast_zero = true;
@@ -35,6 +39,7 @@ NullDisk::NullDisk(uint64_t size) {
 
 void NullDisk::Strategy(Bio& bio) noexcept {
   SLUICE_CHECK(InRange(bio.offset, bio.length, limits_.size));
+  if (limits_.read_only && IsWriteType(bio.op)) return Done(bio, EPERM);
   if (bio.op == Op::kRead && (bio.flags & kBorrow) != 0) {
     bio.segs = &LentZeroes().seg;
     bio.seg_count = 1;

@@ -9,7 +9,8 @@ namespace sluice {
 
 class NullDisk final : public Target {
  public:
-  explicit NullDisk(uint64_t size);
+  // `logical_block`: what clients are told, bytes.
+  explicit NullDisk(uint64_t size, uint32_t logical_block = 512, bool read_only = false);
   uint16_t home() const noexcept override { return kNoHome; }
   const Limits& limits() const noexcept override { return limits_; }
   void Strategy(Bio& bio) noexcept override;

@@ -25,10 +25,11 @@ struct DiskSpec {
   std::string path;  // kPath
   uint64_t size_bytes =
       0;  // kMemory, kNull: the size; kPath: make a missing file of this size, 0: it must exist
-  std::string bufq;           // empty: the default
-  uint32_t depth = 0;         // 0: the device's
-  uint32_t block_size = 0;    // bytes; 0: the device's
-  uint32_t io_timeout_s = 0;  // 0: the limit for all disks
+  std::string bufq;             // empty: the default
+  uint64_t cylinder_bytes = 0;  // sort by cylinder of this size; 0: by raw block
+  uint32_t depth = 0;           // 0: the device's
+  uint32_t block_size = 0;      // bytes; 0: the device's
+  uint32_t io_timeout_s = 0;    // 0: the limit for all disks
   bool buffered = false;
   bool read_only = false;
   bool gather = true;

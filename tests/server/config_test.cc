@@ -28,7 +28,7 @@ TEST(Config, ReadsTheWholeSchemaFromText) {
     disk { name: "d0" path: "/srv/d0.img" bufq: "deadline" depth: 64
            create_bytes: 1073741824 gather: false }
     disk { name: "d1" path: "/dev/sdb" buffered: true read_only: true
-           block_size_bytes: 4096 io_timeout_s: 5 }
+           block_size_bytes: 4096 io_timeout_s: 5 cylinder_bytes: 1048576 }
     disk { name: "ram" memory_bytes: 67108864 }
     volume { name: "fast" stripe { chunk_bytes: 65536 leg: "d0" leg: "d1" } }
     volume { name: "long" concat { leg: "ram" leg: "fast" } }
@@ -52,6 +52,7 @@ TEST(Config, ReadsTheWholeSchemaFromText) {
   EXPECT_TRUE(config->topology.disks[1].gather);
   EXPECT_TRUE(config->topology.disks[1].buffered);
   EXPECT_EQ(config->topology.disks[1].block_size, 4096u);
+  EXPECT_EQ(config->topology.disks[1].cylinder_bytes, 1048576u);
   EXPECT_EQ(config->topology.disks[2].kind, DiskSpec::Kind::kMemory);
   EXPECT_EQ(config->topology.volumes[0].chunk_bytes, 65536u);
   EXPECT_EQ(config->topology.volumes[1].legs, (std::vector<std::string>{"ram", "fast"}));
@@ -123,8 +124,10 @@ INSTANTIATE_TEST_SUITE_P(
         BadText{"TwiceSet", "reactors: 1\nreactors: 2\n", "sluice.conf:2: reactors: "},
         BadText{"TwoBackings", "disk { name: \"d\" path: \"/x\"\n memory_bytes: 512 }",
                 "sluice.conf:2: memory_bytes: "},
-        BadText{"DepthRange", With("\ndisk { name: \"x\" null_bytes: 512\n depth: 4097 }"),
-                "sluice.conf:3: disk[0].depth: 4097 is out of range: give 1 to 4096"},
+        BadText{"DepthRange", With("\ndisk { name: \"x\" null_bytes: 512\n depth: 1025 }"),
+                "sluice.conf:3: disk[0].depth: 1025 is out of range: give 1 to 1024"},
+        BadText{"CylinderPower", With("disk { name: \"x\" null_bytes: 512 cylinder_bytes: 1000 }"),
+                "sluice.conf:1: disk[0].cylinder_bytes: 1000 is no power of two"},
         BadText{"BlockPower", With("disk { name: \"x\" null_bytes: 4096 block_size_bytes: 1000 }"),
                 "sluice.conf:1: disk[0].block_size_bytes: 1000 is no power of two"},
         BadText{"SizeNoBlocks", With("disk { name: \"x\" memory_bytes: 1000 }"),

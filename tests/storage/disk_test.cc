@@ -192,14 +192,17 @@ TEST(Disk, AStrategyIsSwappedUnderLoadAndNothingIsLost) {
 }
 
 TEST(Disk, AReadOnlyDiskRefusesEveryWriteWithEPERM) {
-  RigOptions options;
-  options.medium.limits.read_only = true;
-  DiskRig rig(options);
-  std::vector<Request*> writes = {&rig.Write(0, kBlock), &rig.Make(Op::kTrim, 0, kBlock),
-                                  &rig.Make(Op::kZero, 0, kBlock)};
-  rig.Send(writes);
-  for (Request* write : writes) EXPECT_EQ(write->error(), EPERM);
-  EXPECT_EQ(rig.Log(), "");
+  for (bool by_option : {false, true}) {
+    RigOptions options;
+    options.disk.read_only = by_option;
+    options.medium.limits.read_only = !by_option;
+    DiskRig rig(options);
+    std::vector<Request*> writes = {&rig.Write(0, kBlock), &rig.Make(Op::kTrim, 0, kBlock),
+                                    &rig.Make(Op::kZero, 0, kBlock)};
+    rig.Send(writes);
+    for (Request* write : writes) EXPECT_EQ(write->error(), EPERM);
+    EXPECT_EQ(rig.Log(), "");
+  }
 }
 
 TEST(Disk, NativeFuaIsTheMediumsOwn_R2) {

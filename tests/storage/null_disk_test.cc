@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <string>
 
 #include "core/units.h"
@@ -87,6 +88,21 @@ TEST_F(NullDiskTest, LendsZeroesToAnyNumberAtOnce) {
   ReturnLoan(first.bio);
   EXPECT_EQ(second.lent(), std::string(1024, '\0'));
   ReturnLoan(second.bio);
+}
+
+TEST_F(NullDiskTest, TellsTheBlockThatItIsGivenAndRefusesToWriteIfReadOnly) {
+  NullDisk disk(1 << 20, 8192, true);
+  EXPECT_EQ(disk.limits().logical_block, 8192U);
+  EXPECT_EQ(disk.limits().preferred, 8192U);
+  EXPECT_TRUE(disk.limits().read_only);
+  for (Op op : {Op::kWrite, Op::kTrim, Op::kZero}) {
+    Asked asked(disk, op, 0, 8192);
+    bench_.In([&] { Submit(asked.bio); });
+    bench_.Until([&] { return asked.released > 0; });
+    EXPECT_EQ(asked.bio.error, EPERM);
+  }
+  Asked read(disk, Op::kRead, 0, 8192);
+  Run(read);
 }
 
 TEST_F(NullDiskTest, IsOneHole) {
