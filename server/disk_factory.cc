@@ -67,6 +67,9 @@ absl::StatusOr<std::unique_ptr<Target>> ConfiguredDisks::Open(const DiskSpec& sp
   options.read_only = spec.read_only;
   auto disk =
       std::make_unique<Disk>(options, *std::move(medium), *std::move(bufq), reactors_.at(home));
+  if (disk->limits().size == 0) {
+    return Named(spec, absl::InvalidArgumentError("is smaller than one block: nothing to serve"));
+  }
   disks_.push_back(disk.get());
   return disk;
 }

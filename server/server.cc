@@ -121,6 +121,9 @@ int Server::Run() {
   Log(LogLevel::kInfo, ready);
   NotifyManager("READY=1");
   for (std::thread& thread : threads_) thread.join();
+  for (const Disk* disk : factory_->disks()) {
+    if (!disk->idle()) GiveUp("a disk hangs");
+  }
   LogStats();
   Log(LogLevel::kInfo, absl::StrCat("stopped, exit status ", exit_status_));
   return exit_status_;

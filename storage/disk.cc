@@ -12,9 +12,10 @@ namespace sluice {
 namespace {
 
 // Window (d): a run shorter than this waits for the run in flight that it touches, if its client
-// (the flow) has so many requests here.
+// (the flow) has so many requests here. Eight gather less where the drive is fast: qemu-img bench
+// at depth 32 needs 0.50 to 0.61 carriers a write with eight, 0.44 to 0.53 with four.
 constexpr uint32_t kHoldBytesMax = 64 * kKiB;
-constexpr uint32_t kHoldRequestsMin = 8;
+constexpr uint32_t kHoldRequestsMin = 4;
 constexpr size_t kFlows = size_t{1} << 16;  // Bio::flow
 
 constexpr uint32_t kDepthMax = 1024;
@@ -28,9 +29,9 @@ uint32_t RequestsOf(const Bio& run) {
 
 Limits Disk::LimitsOf(const DiskOptions& options, const MediumLimits& medium) {
   Limits limits;
-  limits.size = AlignDown(medium.size, kSector);
   limits.block = kSector;
   limits.logical_block = options.logical_block != 0 ? options.logical_block : medium.block;
+  limits.size = AlignDown(medium.size, std::max(kSector, limits.logical_block));
   limits.preferred = std::max({medium.physical_block, limits.logical_block, uint32_t{4096}});
   // What does not lie on whole blocks cannot be lent.
   if (medium.block <= limits.block) limits.lend_bytes_max = medium.lend_bytes_max;

@@ -48,7 +48,7 @@ uint32_t PartOfPage(uint64_t offset, uint64_t end) {
 }
 
 // One call looks at no more than this much of the table.
-constexpr uint64_t kExtentScanBytes = kGiB;
+constexpr uint32_t kExtentSteps = 16 * 1024;  // pages or leaves looked at by one query
 
 }  // namespace
 
@@ -240,8 +240,9 @@ int64_t MemoryMedium::Zero(const MediumIo& io) noexcept {
 
 void MemoryMedium::QueryExtents(ExtentQuery& query) noexcept {
   SLUICE_CHECK(query.length > 0 && InRange(query.offset, query.length, limits_.size));
-  const uint64_t end = query.offset + std::min(query.length, kExtentScanBytes);
-  for (uint64_t at = query.offset; at < end;) {
+  const uint64_t end = query.offset + query.length;
+  uint64_t at = query.offset;
+  for (uint32_t steps = 0; at < end && steps < kExtentSteps; ++steps) {
     const uint64_t step = LeafAt(at) == nullptr ? uint64_t{kLeafPages} * kPage : kPage;
     const uint64_t next = std::min(AlignDown(at, step) + step, end);
     const bool hole = PageAt(at) == PageStore::kNone;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/units.h"
 #include "server/nbd/roster.h"
 
 namespace sluice::nbd {
@@ -21,6 +22,10 @@ Session::Options OptionsOf(const Door& door, const Export& exported, const Peer&
   options.prio = exported.prio;
   return options;
 }
+
+// A payload or an answer must move so much, or its rest, in each payload timeout: a byte now and
+// then would hold its memory for ever.
+constexpr uint64_t kProgressBytes = 256 * kKiB;
 
 }  // namespace
 
@@ -54,8 +59,10 @@ void Connection::Drain() noexcept {
 void Connection::OnSessionChanged() noexcept { reactor().AtSend(send_); }
 
 void Connection::Received(int result) noexcept {
-  received_ns_ = reactor().now_ns();
+  received_bytes_ += static_cast<uint64_t>(std::max(result, 0));
   session_.Fed(result > 0 ? static_cast<size_t>(result) : 0);
+  const bool another = session_.payloads() != payload_;
+  if (another || !session_.awaits_payload() || received_bytes_ >= kProgressBytes) StampReceive();
   if (result < 0) return Cut(absl::StrCat("receive: ", std::strerror(-result)));
   if (result == 0) session_.EndOfInput();
   OnSessionChanged();
@@ -78,7 +85,7 @@ bool Connection::Flush() noexcept {
     const size_t count = session_.Output(vector.data(), vector.size());
     const int sent = transport().Send(vector.data(), count);
     if (sent == -EAGAIN) {
-      if (!send_stuck_) sent_ns_ = reactor().now_ns();
+      if (!send_stuck_) StampSend();
       send_stuck_ = true;
       transport().AwaitWritable();
       return false;
@@ -87,15 +94,27 @@ bool Connection::Flush() noexcept {
       Cut(absl::StrCat("send: ", std::strerror(-sent)));
       return false;
     }
-    sent_ns_ = reactor().now_ns();
+    sent_bytes_ += static_cast<uint64_t>(sent);
     session_.Sent(static_cast<size_t>(sent));
+    if (sent_bytes_ >= kProgressBytes || !session_.has_output()) StampSend();
   }
   send_stuck_ = false;
   return true;
 }
 
-void Connection::ReceiveMore() noexcept {
+void Connection::StampReceive() noexcept {
   received_ns_ = reactor().now_ns();
+  received_bytes_ = 0;
+  payload_ = session_.payloads();
+}
+
+void Connection::StampSend() noexcept {
+  sent_ns_ = reactor().now_ns();
+  sent_bytes_ = 0;
+}
+
+void Connection::ReceiveMore() noexcept {
+  if (!session_.awaits_payload() || session_.payloads() != payload_) StampReceive();
   const size_t count = session_.ReceiveInto(receive_.data(), receive_.size());
   transport().Receive(receive_.data(), count);
 }

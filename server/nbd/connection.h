@@ -3,8 +3,9 @@
 // one turn of the loop brought is parsed at once; answers leave in one send, and the next receive
 // begins, at the turn's end.
 //
-// It is cut when a payload or an answer moves no byte for the payload timeout, and when nothing
-// happens for the idle timeout; time spent waiting for our own memory or disks does not count.
+// It is cut when a payload or an answer does not get on (256 KiB or its rest) within the payload
+// timeout, and when nothing happens for the idle timeout; time spent waiting for our own memory or
+// disks does not count.
 #pragma once
 
 #include <array>
@@ -39,6 +40,8 @@ class Connection final : public Member, private Session::Owner {
   void EndOfTurn() noexcept;
   bool Flush() noexcept;  // true when there is nothing left to send
   void ReceiveMore() noexcept;
+  void StampReceive() noexcept;
+  void StampSend() noexcept;
   // When the connection is cut unless something moves, and why; kForever: nothing is owed.
   struct Deadline {
     uint64_t at_ns;
@@ -54,9 +57,12 @@ class Connection final : public Member, private Session::Owner {
   Session session_;
   SendTask send_;
   bool draining_ = false;
-  uint64_t received_ns_;     // when bytes last came, or a receive began
-  uint64_t sent_ns_ = 0;     // when bytes last went, or the peer began to owe us room
-  bool send_stuck_ = false;  // the peer takes no more now
+  uint64_t received_ns_;         // when a payload last got on, or a receive began
+  uint64_t received_bytes_ = 0;  // since then
+  uint64_t payload_ = 0;         // Session::payloads() then
+  uint64_t sent_ns_ = 0;         // when answers last got on, or the peer began to owe us room
+  uint64_t sent_bytes_ = 0;      // since then
+  bool send_stuck_ = false;      // the peer takes no more now
   std::array<iovec, kReceiveSegments> receive_;
 };
 

@@ -28,7 +28,7 @@ struct DoorOptions {
   uint32_t handshakes = 100;
   uint32_t connections = 1000;
   uint64_t handshake_timeout_ns = 0;  // of the whole handshake
-  uint64_t payload_timeout_ns = 0;    // of a payload or an answer that moves no byte
+  uint64_t payload_timeout_ns = 0;    // of a payload or an answer that does not get on
   uint64_t idle_timeout_ns = 0;       // 0: never
   uint32_t requests = 256;            // that one connection may have outstanding
 };

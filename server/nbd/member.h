@@ -60,6 +60,8 @@ class Member : private Transport::User {
   bool PeerClosed() const noexcept { return guest_.transport->PeerClosed(); }
   // It ends, or its peer did.
   bool leaving() const noexcept { return phase_ != Phase::kOpen; }
+  // All is answered; it waits for its peer to have read that.
+  bool lingering() const noexcept { return phase_ == Phase::kLingering; }
 
  protected:
   // Called while open only.

@@ -44,6 +44,8 @@ void Roster::SettleGhosts(const Export& exported, absl::AnyInvocable<void()> don
   Settling settling;
   for (const auto& [id, member] : members_) {
     if (member->exported() != &exported) continue;
+    // Who lingers has nothing at a disk and only waits for its last answers to be taken.
+    if (member->lingering()) continue;
     if (member->leaving() || member->PeerClosed()) settling.ids.insert(id);
   }
   for (const uint64_t id : settling.ids) {

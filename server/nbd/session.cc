@@ -7,6 +7,11 @@
 #include "core/units.h"
 
 namespace sluice::nbd {
+namespace {
+
+constexpr int kAskingMax = 4;  // BLOCK_STATUS requests of one session under way
+
+}  // namespace
 
 Session::Session(Reactor& reactor, Target& target, Negotiated negotiated, const Options& options,
                  Owner& owner, SessionStats& stats)
@@ -137,7 +142,9 @@ bool Session::TakeRequest(bool first_in_line) {
     End("WRITE of " + std::to_string(header->length) + " bytes");
     return false;
   }
-  if (records_.full()) {
+  // The answers of queries lie outside the pools.
+  const bool asks = header->command == Command::kBlockStatus;
+  if (records_.full() || (asks && asking_ == kAskingMax)) {
     stalled_ = true;
     stats_.stalls.Add(1);
     return false;
@@ -202,6 +209,7 @@ bool Session::Begin(const Request& header, bool first_in_line) {
     request.state = ServedRequest::State::kReceiving;
   }
   current_ = &request;
+  ++payloads_;
   return true;
 }
 
@@ -235,6 +243,21 @@ SessionMemory::Shape Session::ShapeOf(const Request& header) const {
 
 // --- ending ---
 
+// Nothing more needs memory: what was received and waits for some is refused.
+void Session::Drain() {
+  draining_ = true;
+  if (!line_.line.is_linked()) return;
+  LeaveLine();
+  Parse(false);
+}
+
+// Those behind may be served by what there is.
+void Session::LeaveLine() {
+  if (!line_.line.is_linked()) return;
+  line_.line.unlink();
+  reactor_.PoolsGave();
+}
+
 void Session::EndOfInput() {
   End("the client closed its side");
   if (!receiving_) DropCurrent();
@@ -245,7 +268,7 @@ void Session::End(std::string reason) {
   ended_ = true;
   end_reason_ = std::move(reason);
   stalled_ = false;
-  line_.line.unlink();
+  LeaveLine();
   owner_.OnSessionChanged();
 }
 

@@ -91,7 +91,7 @@ class Session {
   // The peer sends no more: a half-received request is dropped, the others are finished.
   void EndOfInput();
   // New requests are answered with ESHUTDOWN; those that began are finished. See quiet().
-  void Drain() { draining_ = true; }
+  void Drain();
   // The peer is gone: nothing is parsed or sent any more, what is queued is cancelled, what is at
   // the device ends there and keeps its memory until then. See idle(). Once or more.
   void Abandon();
@@ -104,6 +104,8 @@ class Session {
   bool finished() const { return ended_ && quiet(); }
   // The peer owes bytes of a payload it announced.
   bool awaits_payload() const { return current_ != nullptr; }
+  // How many payloads have begun: tells one from the next.
+  uint64_t payloads() const { return payloads_; }
   // Why parsing ended, for the log; empty while it goes on.
   const std::string& end_reason() const { return end_reason_; }
 
@@ -130,6 +132,7 @@ class Session {
   void Retire(ServedRequest& request);  // if nobody needs it any more
   void Resume();                        // parses on if it stopped for want of its own records
   void End(std::string reason);
+  void LeaveLine();
   void DropCurrent();
 
   Reactor& reactor_;
@@ -146,6 +149,8 @@ class Session {
   size_t direct_bytes_ = 0;           // of that, the part that goes into a payload
   ServedRequest* current_ = nullptr;  // whose payload is being received or thrown away
   bool stalled_ = false;              // waits for a request of its own to end
+  uint64_t payloads_ = 0;
+  int asking_ = 0;  // BLOCK_STATUS requests under way
 
   PoolWaiter line_;  // linked while it waits for the pools
 

@@ -84,6 +84,7 @@ void Session::SubmitParts(ServedRequest& request) {
 
 void Session::AskExtents(ServedRequest& request) {
   request.asking = true;
+  ++asking_;
   ExtentQuery& query = request.query;
   query.offset = request.header.offset;
   query.length = request.header.length;
@@ -101,6 +102,7 @@ void Session::AskExtents(ServedRequest& request) {
 
 void Session::OnExtents(ServedRequest& request) {
   request.asking = false;
+  --asking_;
   if (abandoned_) {
     Retire(request);
     return owner_.OnSessionChanged();

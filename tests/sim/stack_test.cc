@@ -44,6 +44,9 @@ void ExpectKept(uint64_t seed, uint32_t ops) {
                                 << " sim_test --gtest_filter=Stack.AReplayedSeed";
 }
 
+// So many seeds together come to every corner that is counted; fewer may miss one by chance.
+constexpr uint64_t kSeedsThatReachAll = 100;
+
 TEST(Stack, AReplayedSeed) { ExpectKept(FromEnvironment("SLUICE_SEED", 1), Ops(kOps)); }
 
 TEST(Stack, FreshSeedsKeepAllPromises_R1_R8_R16_R22) {
@@ -60,7 +63,7 @@ TEST(Stack, FreshSeedsKeepAllPromises_R1_R8_R16_R22) {
   std::cout << "seeds " << first << " to " << first + count - 1 << ", " << answered
             << " requests answered\n";
   EXPECT_GT(answered, count * Ops(kOps) / 2) << "most requests should see their answer";
-  if (count < kSeeds) return;
+  if (count < kSeedsThatReachAll) return;
   for (const auto& [corner, times] : reached) {
     EXPECT_GT(times, 0u) << corner << ": a load that never comes there proves nothing of it";
   }
