@@ -260,14 +260,16 @@ TEST_F(DoorTest, AStalledPayloadCostsItsConnection) {
   WireClient client = Open();
   Advance(100 * kSecond);
   EXPECT_FALSE(client.gone());  // an idle one may stay
-  client.WriteHeader(1, 0, 512);
+  client.WriteHeader(1, 0, 512 * 1024);
   Turn();
   Advance(30 * kSecond - 1);
   EXPECT_FALSE(client.gone());
-  client.wire().Write("x");
+  client.wire().Write(std::string(256 * 1024, 'x'));
   Turn();
   Advance(30 * kSecond - 1);
   EXPECT_FALSE(client.gone());
+  client.wire().Write("x");  // a byte now and then is no progress
+  Turn();
   Advance(1);
   EXPECT_TRUE(client.gone());
   EXPECT_THAT(disk_->offsets(), IsEmpty());
