@@ -62,7 +62,7 @@ class CommandLine(Case):
 
     def test_the_block_size_told_can_be_chosen(self):
         image = sparse_file(self.path('disk.img'), MIB)
-        for disk in ('memory:1MiB', image):
+        for disk in ('memory:1MiB', 'null:1MiB', image):
             for size in (512, 4096, 65536):
                 with (self.subTest(disk=disk, size=size),
                       Server('serve', '--block-size', str(size), disk) as server):
@@ -214,6 +214,18 @@ class Configured(Case):
             status, error = refuses('--config', path)
             self.assertEqual(status, 1, error)
             self.assertIn(f'{name}.so', error)
+
+    def test_a_read_only_disk_refuses_every_write(self):
+        image = sparse_file(self.path('d'), MIB)
+        for fields in (f'memory_bytes: {MIB}', f'null_bytes: {MIB}', f'path: "{image}"'):
+            with (self.subTest(fields),
+                  Server(config=self.one_disk(fields + ' read_only: true')) as server,
+                  connect(server.address) as c):
+                self.assertTrue(c.transmission_flags & wire.FLAG_READ_ONLY)
+                self.assertEqual(c.write(0, b'\1' * 512), wire.EPERM)
+                self.assertEqual(c.call(wire.ZEROES, 0, 512), wire.EPERM)
+                self.assertEqual(c.call(wire.TRIM, 0, 512), wire.EPERM)
+                self.assertEqual(c.read(0, 512), bytes(512))
 
     def test_a_wrong_config_is_refused_with_file_line_and_key(self):
         path = self.path('bad.textproto')
