@@ -10,7 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "server/size.h"
+#include "core/size.h"
 #include "server/version.h"
 
 namespace sluice {

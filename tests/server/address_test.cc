@@ -6,7 +6,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "server/size.h"
+#include "core/size.h"
 #include "server/text.h"
 
 namespace sluice {

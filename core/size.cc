@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "server/size.h"
+#include "core/size.h"
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
