@@ -27,6 +27,30 @@ std::string_view CommandName(Command command) {
   return "UNKNOWN";
 }
 
+std::string_view ErrorName(Error error) {
+  switch (error) {
+    case Error::kNone:
+      return "OK";
+    case Error::kPerm:
+      return "EPERM";
+    case Error::kIo:
+      return "EIO";
+    case Error::kNoMem:
+      return "ENOMEM";
+    case Error::kInval:
+      return "EINVAL";
+    case Error::kNoSpc:
+      return "ENOSPC";
+    case Error::kOverflow:
+      return "EOVERFLOW";
+    case Error::kNotSup:
+      return "ENOTSUP";
+    case Error::kShutdown:
+      return "ESHUTDOWN";
+  }
+  return "UNKNOWN";
+}
+
 Error NbdError(int system_errno) {
   switch (system_errno) {
     case 0:

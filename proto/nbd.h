@@ -117,6 +117,9 @@ enum class Error : uint32_t {
   kShutdown = 108,
 };
 
+// "EIO", "ENOSPC" ...; "UNKNOWN" for a number that is none of them.
+std::string_view ErrorName(Error error);
+
 // What a client is told for a system errno (0 is success). Lossy: log the true one first.
 // What a drive or the way to it may have caused is kIo, whatever fits nothing better is kInval.
 Error NbdError(int system_errno);

@@ -54,5 +54,12 @@ TEST(CommandName, NamesEveryCommandAndNothingElse) {
   EXPECT_EQ(CommandName(static_cast<Command>(8)), "UNKNOWN");
 }
 
+TEST(ErrorName, NamesEveryErrorAndNothingElse) {
+  EXPECT_EQ(ErrorName(Error::kNone), "OK");
+  EXPECT_EQ(ErrorName(Error::kIo), "EIO");
+  EXPECT_EQ(ErrorName(Error::kShutdown), "ESHUTDOWN");
+  EXPECT_EQ(ErrorName(static_cast<Error>(4711)), "UNKNOWN");
+}
+
 }  // namespace
 }  // namespace sluice::nbd
