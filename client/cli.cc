@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "client/cli.h"
+
+#include <CLI/CLI.hpp>
+#include <sstream>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "core/size.h"
+#include "core/units.h"
+
+namespace sluice {
+namespace {
+
+using bench::Options;
+
+// Options whose text is not yet a number.
+struct Words {
+  std::string rw = "randread", block_size = "4k", offset = "0", size;
+  std::string time = "10s", warmup = "1s", timeout = "30s";
+  uint64_t poll_us = 0;
+};
+
+void DeclareLoad(CLI::App& app, Options& options, Words& words) {
+  app.add_option("URI", options.uri_text,
+                 "nbd://HOST[:PORT]/EXPORT or nbd+unix:///EXPORT?socket=PATH")
+      ->option_text("URI")
+      ->required();
+  app.add_option("--rw", words.rw,
+                 "randread, read, randwrite, write, randrw, rw, randtrim, trim, randzero or zero; "
+                 "without rand each connection goes through a part of its own in order")
+      ->option_text("MODE [randread]");
+  app.add_flag("--destroy", options.destroy,
+               "yes, overwrite what the export holds: every mode that is not only read needs it");
+  app.add_option("--read-percent", options.read_percent,
+                 "reads among the requests of rw and randrw")
+      ->option_text("N [70]");
+  app.add_option("--block-size", words.block_size, "bytes of a request")->option_text("SIZE [4K]");
+  app.add_option("--depth", options.depth, "requests in flight, for each connection")
+      ->option_text("N [32]");
+  app.add_option("--connections", options.connections, "connections")->option_text("N [1]");
+  app.add_option("--time", words.time, "how long to measure: 500ms, 10s, 2m; 0: no limit")
+      ->option_text("TIME [10s]");
+  app.add_option("--requests", options.requests,
+                 "stop after N requests over all connections; without --time no other limit")
+      ->option_text("N");
+  app.add_option("--warmup", words.warmup, "load before it that is not counted")
+      ->option_text("TIME [1s; 0 with --requests]");
+  app.add_option("--offset", words.offset, "where the region begins")->option_text("SIZE [0]");
+  app.add_option("--size", words.size, "the region's size")->option_text("SIZE [to the end]");
+  app.add_flag("--fua", options.fua, "writes, trims and zeroes must be durable when answered");
+  app.add_flag("--flush", options.flush,
+               "a FLUSH at the end, within the time: tells durable IOPS as well");
+  app.add_flag("--verify", options.verify,
+               "data is a function of offset and seed: runs that write read it back after the "
+               "measurement, runs that only read compare with what such a run wrote");
+  app.add_option("--seed", options.seed, "of data and random offsets")->option_text("N [1]");
+}
+
+void DeclareClient(CLI::App& app, Options& options, Words& words) {
+  app.add_flag("--structured", options.structured, "ask for structured replies");
+  app.add_option("--poll", words.poll_us,
+                 "before sleeping ask the sockets again and again for so many microseconds")
+      ->option_text("US [0]");
+  app.add_option("--threads", options.threads, "threads that share the connections")
+      ->option_text("N [1]");
+  app.add_option("--timeout", words.timeout, "give up when nothing is answered for so long")
+      ->option_text("TIME [30s]");
+  app.add_flag("--json", options.json, "print one line of JSON instead of the table");
+  app.add_flag("--histogram", options.histogram, "print a histogram of latencies below the table");
+  app.footer(
+      "Offsets of the rand modes are independent: a block may come twice. Sizes take K, M, G.\n"
+      "Exit status: 0 all answered as it should be; 1 errors, wrong data or a lost connection;\n"
+      "2 wrong use; 130 interrupted (the summary so far is printed).\n\n"
+      "  sluice bench nbd://127.0.0.1:10809/disk\n"
+      "  sluice bench --rw write --destroy --flush --connections 4 nbd://127.0.0.1/disk");
+}
+
+absl::Status Wrong(absl::string_view flag, absl::string_view text) {
+  return absl::InvalidArgumentError(absl::StrCat(flag, ": ", text));
+}
+
+absl::Status TakeTime(absl::string_view flag, absl::string_view text, uint64_t& out_ns) {
+  absl::Duration duration;
+  if (!absl::ParseDuration(text, &duration) || duration < absl::ZeroDuration() ||
+      duration > absl::Hours(24 * 365)) {
+    return Wrong(flag, "write 500ms, 10s or 2m");
+  }
+  out_ns = static_cast<uint64_t>(absl::ToInt64Nanoseconds(duration));
+  return absl::OkStatus();
+}
+
+absl::Status TakeSize(absl::string_view flag, std::string text, uint64_t& out_bytes) {
+  for (char& c : text) {
+    if (absl::StrContains("kmgt", absl::string_view(&c, 1))) c = static_cast<char>(c - 'a' + 'A');
+  }
+  const auto size = ParseSize(text);
+  if (!size.ok()) return Wrong(flag, size.status().message());
+  out_bytes = *size;
+  return absl::OkStatus();
+}
+
+absl::Status Interpret(const CLI::App& app, Words words, Options& options) {
+  auto uri = ParseNbdUri(options.uri_text);
+  if (!uri.ok()) return Wrong("URI", uri.status().message());
+  options.uri = *std::move(uri);
+  const bench::Mode* mode = bench::FindMode(words.rw);
+  if (mode == nullptr) {
+    return Wrong("--rw", absl::StrCat("\"", words.rw, "\" is no mode: see --help for the list"));
+  }
+  options.mode = *mode;
+  if (app.count("--read-percent") > 0 && mode->reads != bench::kMixed) {
+    return Wrong("--read-percent", "goes with --rw rw and randrw only");
+  }
+  if (app.count("--requests") > 0 && app.count("--time") == 0) words.time = "0";
+  if (app.count("--requests") > 0 && app.count("--warmup") == 0) words.warmup = "0";
+  uint64_t block_size = 0;
+  for (const absl::Status& status :
+       {TakeTime("--time", words.time, options.time_ns),
+        TakeTime("--warmup", words.warmup, options.warmup_ns),
+        TakeTime("--timeout", words.timeout, options.patience_ns),
+        TakeSize("--block-size", words.block_size, block_size),
+        TakeSize("--offset", words.offset, options.offset),
+        words.size.empty() ? absl::OkStatus() : TakeSize("--size", words.size, options.size)}) {
+    if (!status.ok()) return status;
+  }
+  if (block_size > UINT32_MAX) return Wrong("--block-size", "give a multiple of 512 up to 64M");
+  options.block_size = static_cast<uint32_t>(block_size);
+  if (words.poll_us > 1'000'000) return Wrong("--poll", "give at most a second, 1000000");
+  options.poll_ns = words.poll_us * kMicrosecond;
+  return Check(options);
+}
+
+}  // namespace
+
+absl::StatusOr<ClientCommand> ParseClientCommandLine(int argc, const char* const* argv) {
+  CLI::App app{"Sluice: the client's side of a network block device server", "sluice"};
+  app.set_version_flag("--version", absl::StrCat("sluice ", SLUICE_VERSION));
+  app.require_subcommand(1);
+  CLI::App& bench = *app.add_subcommand("bench", "put load on an NBD export and measure it");
+  ClientCommand command;
+  Words words;
+  DeclareLoad(bench, command.bench, words);
+  DeclareClient(bench, command.bench, words);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    std::ostringstream out;
+    std::ostringstream err;
+    const bool asked = app.exit(error, out, err) == 0;
+    if (!asked) return absl::InvalidArgumentError(absl::StrCat(error.what(), " (see --help)"));
+    command.text = out.str();
+    return command;
+  }
+  if (absl::Status s = Interpret(bench, std::move(words), command.bench); !s.ok()) return s;
+  command.kind = ClientCommand::Kind::kBench;
+  return command;
+}
+
+}  // namespace sluice

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// sluice. Exit status: 0 all is well, 1 something failed on the way, 2 wrong use, 130 interrupted.
+#include <cstdio>
+#include <string>
+
+#include "client/bench/bench.h"
+#include "client/bench/report.h"
+#include "client/cli.h"
+
+namespace sluice {
+namespace {
+
+int RunBench(const bench::Options& options) {
+  const auto result = bench::Run(options);
+  if (!result.ok()) {
+    std::fprintf(stderr, "sluice: %s\n", std::string(result.status().message()).c_str());
+    return 1;
+  }
+  const std::string report =
+      options.json ? bench::JsonOf(options, *result) : bench::TableOf(options, *result);
+  std::fputs(report.c_str(), stdout);
+  std::fputs(bench::ProblemsOf(*result).c_str(), stderr);
+  if (!result->good()) return 1;
+  return result->interrupted ? 130 : 0;
+}
+
+int Main(int argc, const char* const* argv) {
+  const auto command = ParseClientCommandLine(argc, argv);
+  if (!command.ok()) {
+    std::fprintf(stderr, "sluice: %s\n", std::string(command.status().message()).c_str());
+    return 2;
+  }
+  if (command->kind == ClientCommand::Kind::kBench) return RunBench(command->bench);
+  std::fputs(command->text.c_str(), stdout);
+  return 0;
+}
+
+}  // namespace
+}  // namespace sluice
+
+int main(int argc, char** argv) { return sluice::Main(argc, argv); }
