@@ -88,7 +88,7 @@ CASES = [
     ('P13', goals.key('disk', READ, mode=matrix.SAME_DEPTH), 'sluice-4x8', 'iops', 950, 949),
     ('P14', goals.key('tmpfs', READ, 4), 'sluice', 'p99_us', 100, 101),
     ('P14', goals.key('null', READ, 1, 'tcp'), 'sluice', 'p999_us', 150, 151),
-    ('P15', goals.key('tmpfs', 'randwrite-4k-d1', mode=matrix.GATHER), 'sluice', 'p50_us', 10.2,
+    ('P15', goals.key('memory', 'randwrite-4k-d1', mode=matrix.GATHER), 'sluice', 'p50_us', 10.2,
      10.3),
     ('P17', goals.IDLE, 'sluice', 'wakes_per_s', 0, 0.5),
     ('P17', goals.IDLE, 'sluice', 'cpu_us_per_s', 100, 101),

@@ -20,6 +20,7 @@ from server import Server  # noqa: E402
 
 START_SECONDS = 10
 NULL_BYTES = 4 << 30
+MEMORY_BYTES = 64 << 20  # small: the warm-up touches every page
 EXPORT = 'x'
 
 # kind: sluice, peer or limit. cache: 'direct' (O_DIRECT), 'page' (the page cache), '' (no matter).
@@ -134,9 +135,10 @@ COMMANDS = {'nbdkit': nbdkit, 'nbdkit-cached': nbdkit_cached, 'qemu-nbd': qemu_n
             'limit-wire': limit_wire}
 
 
-def sluice_config(name, door, path, poll_us=None):
+def sluice_config(name, door, backing, path):
     listen = f'unix:{door.path}' if door.unix else f'127.0.0.1:{door.port}'
-    disk = f'path: "{path}"' if path else f'null_bytes: {NULL_BYTES}'
+    disk = {'null': f'null_bytes: {NULL_BYTES}', 'memory': f'memory_bytes: {MEMORY_BYTES}'}.get(
+        backing, f'path: "{path}"')
     if name == 'sluice-buffered':
         disk += ' buffered: true'
     if name == 'sluice-ungathered':
@@ -147,10 +149,10 @@ def sluice_config(name, door, path, poll_us=None):
 
 
 @contextlib.contextmanager
-def start_sluice(name, site, door, path, **popen):
+def start_sluice(name, site, door, backing, path, **popen):
     os.environ['SLUICE_BIN'] = site.bin
     try:
-        server = Server(config=sluice_config(name, door, path), **popen)
+        server = Server(config=sluice_config(name, door, backing, path), **popen)
     except (AssertionError, OSError) as e:
         raise Unable(str(e)) from None
     with server:
@@ -208,15 +210,15 @@ def start_command(command, door, **popen):
 
 @contextlib.contextmanager
 def start(name, site, backing, transport, cpu=None, poll_us=0):
-    """A running server over `backing` ('null', 'tmpfs', 'disk'), on one CPU if told so. `poll_us`
-    is how long limit-wire polls; real servers have their own ways."""
+    """A running server over `backing` ('null', 'memory' (ours only), 'tmpfs', 'disk'), on one CPU if
+    told so. `poll_us` is how long limit-wire polls; real servers have their own ways."""
     door = Door(site, transport)
     path = site.files.get(backing)
     popen = {'start_new_session': True}
     if cpu is not None:
         popen['preexec_fn'] = lambda: os.sched_setaffinity(0, {cpu})
     if ALL[name].kind == 'sluice':
-        running = start_sluice(name, site, door, path, **popen)
+        running = start_sluice(name, site, door, backing, path, **popen)
     else:
         more = {'poll_us': poll_us} if name == 'limit-wire' else {}
         running = start_command(COMMANDS[name](site, door, path, **more), door, **popen)

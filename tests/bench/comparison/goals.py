@@ -258,7 +258,7 @@ def p14(t):
 def p15(t):
     return [at_most('P15', f'{cell}, p50', t.value(cell, 'sluice', 'p50_us'),
                     t.value(cell, 'sluice-ungathered', 'p50_us'), 'with gather off', 1.02)
-            for cell in (key('tmpfs', job, mode=matrix.GATHER)
+            for cell in (key('memory', job, mode=matrix.GATHER)
                          for job in ('randread-4k-d1', 'randwrite-4k-d1'))]
 
 

@@ -26,6 +26,7 @@ CLIENT_POLL_US = 200
 
 QEMU = ('qemu-nbd', 'qemu-sd')
 CONTENDERS = {
+    'memory': ('sluice',),
     'null': ('sluice', 'nbdkit', *QEMU, 'limit-wire'),
     'tmpfs': ('sluice', 'nbdkit', *QEMU, 'nbd-server', 'limit-dev'),
     'disk': ('sluice', 'nbdkit', 'nbdkit-cached', *QEMU, 'nbd-server', 'limit-dev'),
@@ -75,7 +76,7 @@ def full():
     cells += [cell('disk', 'tcp', 'randread-4k-d32')]
     cells += [cell(backing, 'unix', job, 1, SAME_DEPTH, ('sluice', 'sluice-4x8'))
               for backing in ('null', 'disk') for job in D32[:2]]
-    cells += [cell('tmpfs', 'unix', job, 1, GATHER, ('sluice', 'sluice-ungathered'))
+    cells += [cell('memory', 'unix', job, 1, GATHER, ('sluice', 'sluice-ungathered'))
               for job in ('randread-4k-d1', 'randwrite-4k-d1')]
     return cells
 
@@ -86,7 +87,7 @@ QUICK = (
     f'null unix randread-4k-d1 x1 ({POLLING})', 'tmpfs unix randread-4k-d32 x1',
     f'disk unix randread-4k-d1 x1 ({POLLING})', 'disk unix randread-4k-d32 x1',
     'disk unix randwrite-4k-d32 x1', 'disk unix write-4k-d32 x1', 'disk unix read-128k-d8 x1',
-    f'tmpfs unix randwrite-4k-d1 x1 ({GATHER})')
+    f'memory unix randwrite-4k-d1 x1 ({GATHER})')
 
 
 def quick():

@@ -90,12 +90,12 @@ def main(json_path, svg_path):
                pyplot.Rectangle((0, 0), 1, 1, facecolor=STYLE[n][1], edgecolor='#9a9a9a',
                                 hatch='///') for n in STYLE if n in drawn]
     figure.legend(handles, [STYLE[n][0] for n in STYLE if n in drawn], loc='upper center',
-                  ncol=len(handles), frameon=False)
+                  ncol=(len(handles) + 1) // 2, frameon=False)
     machine = run['machine']
     figure.text(0.5, 0.005, f'{machine["model"]}, {machine["cpus"]} CPUs, Linux {machine["kernel"]}'
                 f'; medians of {run["options"]["rounds"]} interleaved rounds; '
                 f'{run["began"][:10]}', ha='center', fontsize=8, color='#666666')
-    figure.tight_layout(rect=(0, 0.025, 1, 0.94))
+    figure.tight_layout(rect=(0, 0.025, 1, 0.92))
     figure.savefig(svg_path, metadata={'Date': None}, facecolor='white')
 
 
