@@ -29,11 +29,12 @@ void DeclareLoad(CLI::App& app, Options& options, Words& words) {
       ->option_text("URI")
       ->required();
   app.add_option("--rw", words.rw,
-                 "randread, read, randwrite, write, randrw, rw, randtrim, trim, randzero or zero; "
-                 "without rand each connection goes through a part of its own in order")
+                 "randread, read, randwrite, write, randrw, rw, randtrim, trim,\n"
+                 "randzero or zero; without rand each connection goes over a part\n"
+                 "of its own in order")
       ->option_text("MODE [randread]");
   app.add_flag("--destroy", options.destroy,
-               "yes, overwrite what the export holds: every mode that is not only read needs it");
+               "yes, overwrite what the export holds (all modes but read need it)");
   app.add_option("--read-percent", options.read_percent,
                  "reads among the requests of rw and randrw")
       ->option_text("N [70]");
@@ -42,9 +43,8 @@ void DeclareLoad(CLI::App& app, Options& options, Words& words) {
       ->option_text("N [32]");
   app.add_option("--connections", options.connections, "connections")->option_text("N [1]");
   app.add_option("--time", words.time, "how long to measure: 500ms, 10s, 2m; 0: no limit")
-      ->option_text("TIME [10s]");
-  app.add_option("--requests", options.requests,
-                 "stop after N requests over all connections; without --time no other limit")
+      ->option_text("TIME [10s; 0 with --requests]");
+  app.add_option("--requests", options.requests, "stop after N requests, all connections together")
       ->option_text("N");
   app.add_option("--warmup", words.warmup, "load before it that is not counted")
       ->option_text("TIME [1s; 0 with --requests]");
@@ -54,15 +54,14 @@ void DeclareLoad(CLI::App& app, Options& options, Words& words) {
   app.add_flag("--flush", options.flush,
                "a FLUSH at the end, within the time: tells durable IOPS as well");
   app.add_flag("--verify", options.verify,
-               "data is a function of offset and seed: runs that write read it back after the "
-               "measurement, runs that only read compare with what such a run wrote");
+               "data is a function of offset and seed; runs that write read it\n"
+               "back afterwards, runs that read compare with what those wrote");
   app.add_option("--seed", options.seed, "of data and random offsets")->option_text("N [1]");
 }
 
 void DeclareClient(CLI::App& app, Options& options, Words& words) {
   app.add_flag("--structured", options.structured, "ask for structured replies");
-  app.add_option("--poll", words.poll_us,
-                 "before sleeping ask the sockets again and again for so many microseconds")
+  app.add_option("--poll", words.poll_us, "ask again and again for US microseconds before sleeping")
       ->option_text("US [0]");
   app.add_option("--threads", options.threads, "threads that share the connections")
       ->option_text("N [1]");

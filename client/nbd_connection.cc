@@ -87,7 +87,7 @@ absl::Status SendAll(int fd, ConstByteSpan bytes) {
   while (!bytes.empty()) {
     const ssize_t sent = send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
     if (sent < 0 && errno == EINTR) continue;
-    if (sent < 0) return SystemError("send", errno == EAGAIN ? ETIMEDOUT : errno);
+    if (sent < 0) return ConnectionLost(errno == EAGAIN ? ETIMEDOUT : errno);
     bytes = bytes.subspan(static_cast<size_t>(sent));
   }
   return absl::OkStatus();
@@ -97,8 +97,7 @@ absl::Status ReceiveAll(int fd, ByteSpan room) {
   while (!room.empty()) {
     const ssize_t got = recv(fd, room.data(), room.size(), 0);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return SystemError("receive", errno == EAGAIN ? ETIMEDOUT : errno);
-    if (got == 0) return absl::UnavailableError("the server closed the connection");
+    if (got <= 0) return ConnectionLost(got == 0 ? 0 : errno == EAGAIN ? ETIMEDOUT : errno);
     room = room.subspan(static_cast<size_t>(got));
   }
   return absl::OkStatus();
@@ -249,6 +248,13 @@ absl::StatusOr<NbdConnection> OpenNbd(const NbdUri& uri, bool structured, int ti
     return absl::Status(status.code(), absl::StrCat(ServerName(uri), ": ", status.message()));
   }
   return handshake.Take();
+}
+
+absl::Status ConnectionLost(int error) {
+  if (error == 0 || error == EPIPE || error == ECONNRESET) {
+    return absl::UnavailableError("the server closed the connection; its log says why");
+  }
+  return SystemError("the connection is lost", error);
 }
 
 void CloseNbd(NbdConnection connection) {

@@ -41,6 +41,9 @@ class NbdConnection {
 // asked for and demanded. Errors name the URI's server and, where there is one, the cure.
 absl::StatusOr<NbdConnection> OpenNbd(const NbdUri& uri, bool structured, int timeout_s);
 
+// Unavailable, for a connection that ended: by end of file (0) or with a system errno.
+absl::Status ConnectionLost(int error);
+
 // Says DISC and closes.
 void CloseNbd(NbdConnection connection);
 

@@ -30,7 +30,7 @@ struct Result {
 
 // Blocks. Takes SIGINT and SIGTERM while it runs: the first ends the load in order, the second the
 // process. Progress goes to stderr if that is a terminal. Errors before the first request (cannot
-// connect, the export cannot do it) are returned; later ones are in the result. Once a process.
+// connect, the export cannot do it) are returned; later ones are in the result. One at a time.
 absl::StatusOr<Result> Run(const Options& options);
 
 }  // namespace sluice::bench

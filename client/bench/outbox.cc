@@ -6,9 +6,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <climits>
-#include <cstring>
 
-#include "absl/strings/str_cat.h"
+#include "client/nbd_connection.h"
 
 namespace sluice::bench {
 
@@ -38,7 +37,7 @@ absl::Status Outbox::Send(int fd) {
     if (sent < 0) {
       if (errno == EINTR) continue;
       if (errno == EAGAIN) return absl::OkStatus();
-      return absl::UnavailableError(absl::StrCat("the connection is lost: ", std::strerror(errno)));
+      return ConnectionLost(errno);
     }
     Drop(static_cast<size_t>(sent));
   }

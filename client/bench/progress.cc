@@ -2,7 +2,6 @@
 #include "client/bench/progress.h"
 
 #include <poll.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -25,7 +24,7 @@ Progress::Progress() : terminal_(isatty(STDERR_FILENO) == 1) {
   sigemptyset(&set);
   sigaddset(&set, SIGINT);
   sigaddset(&set, SIGTERM);
-  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  pthread_sigmask(SIG_BLOCK, &set, &former_mask_);
   signals_ = signalfd(-1, &set, SFD_CLOEXEC);
   done_ = eventfd(0, EFD_CLOEXEC);
   SLUICE_CHECK(signals_ >= 0 && done_ >= 0);
@@ -34,6 +33,7 @@ Progress::Progress() : terminal_(isatty(STDERR_FILENO) == 1) {
 Progress::~Progress() {
   close(signals_);
   close(done_);
+  pthread_sigmask(SIG_SETMASK, &former_mask_, nullptr);
 }
 
 void Progress::WorkerDone() {

@@ -3,6 +3,8 @@
 // signals that end a run.
 #pragma once
 
+#include <signal.h>
+
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -13,7 +15,7 @@ namespace sluice::bench {
 
 class Progress {
  public:
-  // Blocks SIGINT and SIGTERM in this thread and those it starts from now on.
+  // Blocks SIGINT and SIGTERM in this thread, and so in those it starts, for its life.
   Progress();
   ~Progress();
   Progress(const Progress&) = delete;
@@ -34,6 +36,7 @@ class Progress {
  private:
   void TakeSignal(Control& control);
 
+  sigset_t former_mask_;
   int signals_ = -1;
   int done_ = -1;
   const bool terminal_;

@@ -5,10 +5,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "client/bench/pattern.h"
 #include "client/bench/time.h"
 
@@ -86,11 +84,9 @@ absl::StatusOr<bool> Stream::Receive(bool wait) {
   const ssize_t got = recv(fd(), room.data(), room.size(), wait ? 0 : MSG_DONTWAIT);
   if (got < 0) {
     if (errno == EAGAIN || errno == EINTR) return false;
-    return absl::UnavailableError(absl::StrCat("the connection is lost: ", std::strerror(errno)));
+    return ConnectionLost(errno);
   }
-  if (got == 0) {
-    return absl::UnavailableError("the server closed the connection; its log says why");
-  }
+  if (got == 0) return ConnectionLost(0);
   received_ns_ = NowNs();
   if (absl::Status status = reader_.Take(static_cast<size_t>(got)); !status.ok()) return status;
   return true;
