@@ -210,8 +210,8 @@ def start_command(command, door, **popen):
 
 @contextlib.contextmanager
 def start(name, site, backing, transport, cpu=None, poll_us=0):
-    """A running server over `backing` ('null', 'memory' (ours only), 'tmpfs', 'disk'), on one CPU if
-    told so. `poll_us` is how long limit-wire polls; real servers have their own ways."""
+    """A running server over `backing` ('null', 'memory' (ours alone), 'tmpfs' or 'disk'), on one
+    CPU if told so. `poll_us` is how long limit-wire polls; real servers have their own ways."""
     door = Door(site, transport)
     path = site.files.get(backing)
     popen = {'start_new_session': True}

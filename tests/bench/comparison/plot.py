@@ -22,8 +22,8 @@ STYLE = {
     'qemu-nbd': ('qemu-nbd', '#b07a5e'),
     'qemu-sd': ('qemu-storage-daemon', '#8c8c8c'),
     'nbd-server': ('nbd-server (page cache)', '#7a9a72'),
-    'limit-wire': ('limit of the wire', '#e8e8e8'),
-    'limit-dev': ('limit of the device (fio)', '#d9d9d9'),
+    'limit-wire': ('null responder, one thread', '#e8e8e8'),
+    'limit-dev': ('fio on the device itself', '#d9d9d9'),
 }
 LIMITS = {'limit-wire', 'limit-dev'}
 
