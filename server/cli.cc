@@ -26,7 +26,7 @@ struct Words {
 
   std::string name = kServedDisk;
   std::vector<std::string> nbd;
-  std::string grpc, http, bufq, create, block_size, socket_mode, socket_owner, target;
+  std::string grpc, http, bufq, create, block_size, socket_mode, socket_owner, state_dir, target;
   bool buffered = false, readonly = false, insecure_tcp = false;
   uint32_t reactors = 0, drain_timeout_s = 30;
 };
@@ -71,6 +71,10 @@ void Declare(CLI::App& app, CLI::App& serve, Words& words) {
       ->option_text("MODE [0600]");
   serve.add_option("--socket-owner", words.socket_owner, "owner of unix sockets")
       ->option_text("USER:GROUP");
+  serve
+      .add_option("--state-dir", words.state_dir,
+                  "absolute folder, of this server alone, for what must outlive it")
+      ->option_text("PATH");
   serve.add_option("TARGET", words.target, "PATH (file or block device), memory:SIZE or null:SIZE")
       ->option_text("TARGET")
       ->required();
@@ -122,7 +126,7 @@ std::string FlagOf(const std::string& key) {
       {"disk[0].bufq", "--bufq"},           {"disk[0].block_size_bytes", "--block-size"},
       {"export[0].name", "--name"},         {"limits.drain_timeout_s", "--drain-timeout"},
       {"nbd.socket_mode", "--socket-mode"}, {"nbd.socket_owner", "--socket-owner"},
-      {"reactors", "--reactors"},
+      {"reactors", "--reactors"},           {"state_dir", "--state-dir"},
   };
   if (key.starts_with("nbd.listen")) return "--nbd";
   const auto found = kFlags.find(key);
@@ -150,6 +154,7 @@ absl::StatusOr<Config> ConfigOf(const CLI::App& serve, const Words& words) {
     return Wrong("--reactors", "0 is out of range: give 1 to 64");
   }
   config.reactors = words.reactors;
+  config.state_dir = words.state_dir;
   config.limits.drain_timeout_s = words.drain_timeout_s;
   auto disk = DiskOf(words);
   if (!disk.ok()) return disk.status();

@@ -219,6 +219,7 @@ Problem Convert(const v1::Config& from, Config& to) {
   ConvertLimits(from.limits(), to.limits);
   to.reactors = from.reactors();
   to.strategy_dir = from.strategy_dir();
+  to.state_dir = from.state_dir();
   return {};
 }
 

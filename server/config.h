@@ -59,6 +59,7 @@ struct Config {
   LimitsConfig limits;
   uint32_t reactors = 0;  // 0: one per usable CPU
   std::string strategy_dir;
+  std::string state_dir;  // empty: StateDir::DefaultPath()
 };
 
 // What is wrong, and where: `key` is a path of the schema's field names, as in "disk[2].depth" or

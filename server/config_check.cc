@@ -354,6 +354,9 @@ Problem CompleteAndCheck(Config& config) {
   if (!config.strategy_dir.empty()) {
     if (auto p = CheckFolder("strategy_dir", config.strategy_dir)) return p;
   }
+  if (!config.state_dir.empty()) {
+    if (auto p = CheckFolder("state_dir", config.state_dir)) return p;
+  }
   return CheckArrangement(config.topology);
 }
 

@@ -28,7 +28,8 @@ TEST(Cli, ServeMakesTheSameConfigAsAFile) {
   const auto command = Parse(
       "serve --name vm --nbd 127.0.0.1:0 --nbd unix:/run/x --bufq fcfs --buffered --readonly "
       "--create 1GiB --block-size 4096 "
-      "--reactors 2 --drain-timeout 5 --socket-mode 0660 --socket-owner root:root /srv/d.img");
+      "--reactors 2 --drain-timeout 5 --socket-mode 0660 --socket-owner root:root "
+      "--state-dir /srv/state /srv/d.img");
   ASSERT_TRUE(command.ok()) << command.status();
   EXPECT_EQ(command->kind, Command::Kind::kServe);
   const Config& config = command->config;
@@ -47,6 +48,7 @@ TEST(Cli, ServeMakesTheSameConfigAsAFile) {
   EXPECT_TRUE(config.exports[0].read_only);
   EXPECT_EQ(config.reactors, 2u);
   EXPECT_EQ(config.limits.drain_timeout_s, 5u);
+  EXPECT_EQ(config.state_dir, "/srv/state");
 }
 
 TEST(Cli, WithoutADoorServeListensForNbdOnLoopback) {
@@ -76,6 +78,7 @@ TEST(Cli, RefusalsNameTheFlagAndTheCure) {
   EXPECT_EQ(Error("serve --nbd 0.0.0.0:1 --insecure-tcp memory:1M"), "ok");
   EXPECT_EQ(Error("serve --nbd x memory:1M").substr(0, 27), "--nbd: \"x\" is no address: w");
   EXPECT_EQ(Error("serve --bufq no/such memory:1M").substr(0, 8), "--bufq: ");
+  EXPECT_EQ(Error("serve --state-dir here memory:1M").substr(0, 13), "--state-dir: ");
   EXPECT_EQ(Error("serve --create 1M memory:1M"), "--create: goes with a PATH only: remove it");
   EXPECT_EQ(Error("serve --create 0 /x"), "--create: 0 is out of range: give at least one block");
   EXPECT_EQ(Error("serve --block-size 1000 memory:1000K").substr(0, 14), "--block-size: ");

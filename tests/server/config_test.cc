@@ -41,6 +41,7 @@ TEST(Config, ReadsTheWholeSchemaFromText) {
              pool_bytes: 134217728 }
     reactors: 2
     strategy_dir: "/usr/lib/sluice"
+    state_dir: "/srv/state"
   )");
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(config->nbd.listen[1].path, "/run/s.sock");
@@ -64,6 +65,7 @@ TEST(Config, ReadsTheWholeSchemaFromText) {
   EXPECT_EQ(config->limits.requests_per_connection, 10u);
   EXPECT_EQ(config->limits.idle_timeout_s, 7u);
   EXPECT_EQ(config->reactors, 2u);
+  EXPECT_EQ(config->state_dir, "/srv/state");
 }
 
 TEST(Config, ReadsTheSameFromJson) {
@@ -195,6 +197,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadText{"Pool", With("limits { pool_bytes: 1 }"),
                 "sluice.conf:1: limits.pool_bytes: 1 is out of range"},
         BadText{"Reactors", With("reactors: 65"), "sluice.conf:1: reactors: 65 is out of range"},
+        BadText{"State", With("state_dir: \"srv\""),
+                "sluice.conf:1: state_dir: \"srv\" is no absolute folder"},
         BadText{"Root", With("disk_roots: \"srv\""),
                 "sluice.conf:1: disk_roots[0]: \"srv\" is no absolute folder"}),
     [](const auto& row) { return row.param.name; });
