@@ -25,6 +25,7 @@ LIMITS = {
     'limit-dev': {'iops': 500, 'p50_us': 10, 'p99_us': 20, 'cpu_us': 6, 'foreign_cpus': 0},
     'limit-wire': {'iops': 600, 'p50_us': 9, 'p99_us': 20, 'cpu_us': 1, 'cpu_s_per_gib': 2,
                    'foreign_cpus': 0},
+    'limit-wire-4x8': {'iops': 600, 'cpu_us': 1, 'foreign_cpus': 0},
     'limit-ping': {'iops': 100, 'p50_us': 10, 'p99_us': 20, 'cpu_us': 1, 'foreign_cpus': 0}}
 IDLE = {'wakes_per_s': 0, 'cpu_us_per_s': 0, 'kib_per_connection': 10}
 
@@ -86,6 +87,8 @@ CASES = [
     ('P12', goals.key('tmpfs', MIXED, 4), 'sluice', 'iops', 200, 199),
     ('P12', goals.key('tmpfs', 'write-4k-d32', 1), 'nbd-server', 'iops', 500, 501),
     ('P13', goals.key('disk', READ, mode=matrix.SAME_DEPTH), 'sluice-4x8', 'iops', 950, 949),
+    ('P13', goals.key('tmpfs', MIXED, 4), 'sluice', 'iops', 950, 949),
+    ('P13', goals.key('null', READ, 1, 'tcp'), 'sluice', 'iops', 1052, 1053),
     ('P14', goals.key('tmpfs', READ, 4), 'sluice', 'p99_us', 100, 101),
     ('P14', goals.key('null', READ, 1, 'tcp'), 'sluice', 'p999_us', 150, 151),
     ('P15', goals.key('memory', 'randwrite-4k-d1', mode=matrix.GATHER), 'sluice', 'p50_us', 10.2,
@@ -123,6 +126,15 @@ class Goals(unittest.TestCase):
         cells[goals.key('null', READ, 1)]['sluice']['iops'] = 1
         del cells[goals.key('null', READ, 4)]
         self.assertEqual(verdicts(cells)['P1'], 'not met')
+
+    def test_where_the_worst_cell_counts_none_may_be_missing(self):
+        for goal in ('P13', 'P14'):
+            with self.subTest(goal=goal):
+                cells = canned()
+                del cells[goals.key('tmpfs', WRITE, 4)]['sluice']
+                self.assertEqual(verdicts(cells)[goal], 'not measured')
+                cells[goals.key('tmpfs', READ, 4)]['sluice'].update(iops=1, p99_us=1000)
+                self.assertEqual(verdicts(cells)[goal], 'not met')
 
     def test_a_spare_cpu_raises_the_bound_of_random_reads(self):
         cells = canned()

@@ -38,6 +38,7 @@ ALL = {c.name: c for c in (
     Contender('nbd-server', 'peer', 'page'),
     Contender('limit-dev', 'limit', ''),
     Contender('limit-wire', 'limit', ''),
+    Contender('limit-wire-4x8', 'limit', ''),
     Contender('limit-ping', 'limit', ''),
 )}
 PEERS = tuple(c.name for c in ALL.values() if c.kind == 'peer')
@@ -132,7 +133,7 @@ def limit_wire(site, door, _, poll_us=0):
 
 COMMANDS = {'nbdkit': nbdkit, 'nbdkit-cached': nbdkit_cached, 'qemu-nbd': qemu_nbd,
             'qemu-sd': qemu_sd, 'nbd-server': nbd_server,
-            'limit-wire': limit_wire}
+            'limit-wire': limit_wire, 'limit-wire-4x8': limit_wire}
 
 
 def sluice_config(name, door, backing, path):

@@ -220,8 +220,34 @@ def p12(t):
             for job in (*matrix.D32, CONTIGUOUS) for n in (1, 4)]
 
 
+def worst(checks, ratios):
+    """Of checks alike the one furthest from its bound, and the first that was not measured."""
+    known = [pair for pair in zip(ratios, checks) if pair[1].met is not None]
+    missing = [check for check in checks if check.met is None]
+    return [check for _, check in sorted(known, key=lambda pair: pair[0])[-1:]] + missing[:1]
+
+
+def groups_of(wanted):
+    """{(backing, transport): [cell]} of the free cells that `wanted` takes."""
+    groups = collections.defaultdict(list)
+    for c in matrix.full():
+        if c.mode == matrix.FREE and wanted(c):
+            groups[c.backing, c.transport].append(c)
+    return groups.values()
+
+
 def p13(t):
+    """The same job on 4 connections instead of 1, for each backing and transport the worst; and the
+    same number of requests in flight, spread over 4 connections."""
+    single = {c.key for c in matrix.full() if c.connections == 1}
     checks = []
+    for cells in groups_of(lambda c: c.connections == 4 and
+                           key(c.backing, c.job, 1, c.transport) in single):
+        four = [t.value(c.key, 'sluice') for c in cells]
+        one = [t.value(key(c.backing, c.job, 1, c.transport), 'sluice') for c in cells]
+        checks.extend(worst([at_least('P13', c.key, ours, 0.95, base, '1 connection')
+                             for c, ours, base in zip(cells, four, one)],
+                            [ratio(base, ours) for ours, base in zip(four, one)]))
     for backing in ('null', 'disk'):
         for job in (READ, WRITE):
             cell = key(backing, job, mode=matrix.SAME_DEPTH)
@@ -230,25 +256,17 @@ def p13(t):
     return checks
 
 
-def worst(checks, ratios):
-    """Of checks alike the one furthest from its bound; one that was not measured, if none was."""
-    return max(zip(ratios, range(len(checks)), checks), key=lambda x: (x[0] or 0, -x[1]))[2]
-
-
 def p14(t):
     """For each backing and transport the worst of its cells of depth 32."""
-    groups = collections.defaultdict(list)
-    for c in matrix.full():
-        if c.mode == matrix.FREE and matrix.JOBS[c.job].depth == 32:
-            groups[c.backing, c.transport].append(c.key)
     checks = []
-    for cells in groups.values():
+    for group in groups_of(lambda c: matrix.JOBS[c.job].depth == 32):
+        cells = [c.key for c in group]
         p99 = [t.value(cell, 'sluice', 'p99_us') for cell in cells]
         p999 = [t.value(cell, 'sluice', 'p999_us') for cell in cells]
-        checks.append(worst(
+        checks.extend(worst(
             [against_peer(t, 'P14', cell, 1, 'p99_us') for cell in cells],
             [ratio(ours, t.best(cell, 'p99_us')[1]) for ours, cell in zip(p99, cells)]))
-        checks.append(worst(
+        checks.extend(worst(
             [at_most('P14', f'{cell}, p99.9', far, near, 'its p99', 3)
              for cell, far, near in zip(cells, p999, p99)],
             [ratio(far, near) for far, near in zip(p999, p99)]))

@@ -58,6 +58,9 @@ def grid(backing, transport, jobs, connections=(1, 4)):
 
 SAME_DEPTH = '32 requests on 1 connection or 8 on each of 4'
 GATHER = 'pinned, client polls, gather on or off'
+# Of how many short turns one round consists: where a goal is a few percent, many small samples.
+PIECES = {GATHER: 5}
+PIECE_SECONDS = 0.3
 
 
 def full():
@@ -74,8 +77,10 @@ def full():
               cell('disk', 'unix', 'randread-4k-d1', 1, POLLING)]
     cells += grid('disk', 'unix', D32 + ('write-4k-d32',)) + grid('disk', 'unix', LARGE, (1,))
     cells += [cell('disk', 'tcp', 'randread-4k-d32')]
-    cells += [cell(backing, 'unix', job, 1, SAME_DEPTH, ('sluice', 'sluice-4x8'))
-              for backing in ('null', 'disk') for job in D32[:2]]
+    two_ways = ('sluice', 'sluice-4x8')
+    cells += [cell(backing, 'unix', job, 1, SAME_DEPTH, two_ways + more)
+              for backing, more in (('null', ('limit-wire', 'limit-wire-4x8')), ('disk', ()))
+              for job in D32[:2]]
     cells += [cell('memory', 'unix', job, 1, GATHER, ('sluice', 'sluice-ungathered'))
               for job in ('randread-4k-d1', 'randwrite-4k-d1')]
     return cells
