@@ -15,6 +15,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "core/units.h"
 #include "proto/nbd_transmission.h"
 
 namespace sluice {
@@ -198,7 +199,7 @@ class NbdHandshake {
         told = true;
       } else if (kind == nbd::Info::kBlockSize) {
         const auto info = nbd::DecodeInfoBlockSize(answer->data);
-        if (!info) return NotNbd("malformed block sizes");
+        if (!info || !IsPowerOfTwo(info->min)) return NotNbd("malformed block sizes");
         connection_.block_size_ = *info;
       }
     }

@@ -61,7 +61,7 @@ absl::Status ParseAuthority(absl::string_view text, absl::string_view authority,
   if (absl::ConsumePrefix(&rest, "[")) {
     const size_t end = rest.find(']');
     if (end == absl::string_view::npos) return Refused(text, "the ] of the address is missing");
-    uri.host = std::string(rest.substr(0, end));
+    if (!Unescape(rest.substr(0, end), uri.host)) return Refused(text, "a zone begins with %25");
     rest.remove_prefix(end + 1);
     v6 = true;
   } else {

@@ -18,6 +18,8 @@
 namespace sluice::bench {
 namespace {
 
+constexpr uint64_t kMaxVerifiedBlocks = uint64_t{1} << 32;  // a bit each: 512 MiB of memory
+
 absl::Status Cannot(absl::string_view text) { return absl::FailedPreconditionError(text); }
 
 // What the export says it can do, against what is asked of it.
@@ -62,6 +64,10 @@ absl::StatusOr<Region> RegionOf(const Options& options, const NbdConnection& con
   if (region.blocks < options.connections) {
     return Cannot(absl::StrCat("the region of ", bytes, " bytes has not one block of ",
                                options.block_size, " for each connection"));
+  }
+  if (options.verify && region.blocks > kMaxVerifiedBlocks) {
+    return Cannot(absl::StrCat("--verify keeps track of at most ", kMaxVerifiedBlocks,
+                               " blocks: choose a smaller --size or a larger --block-size"));
   }
   return region;
 }
@@ -201,7 +207,7 @@ Result Bench::Measure() {
       result.durable_seconds = seconds(result.tally.begin_ns, TakeTally().end_ns);
     }
   }
-  if (result.status.ok() && options_.verify && options_.changes()) {
+  if (result.status.ok() && options_.verify && options_.changes() && !result.interrupted) {
     result.status = ReadBack();
     result.read_back = TakeTally();
   }

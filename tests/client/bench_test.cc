@@ -319,6 +319,11 @@ TEST(Bench, WhatTheExportCannotIsRefusedBeforeTheFirstRequest) {
   read.connections = 257;
   EXPECT_THAT(Refusal(server, read), HasSubstr("for each connection"));
 
+  FakeServer vast({.size = uint64_t{1} << 62});
+  read = For(vast, "read");
+  read.verify = true;
+  EXPECT_THAT(Refusal(vast, read), HasSubstr("--verify"));
+
   FakeServer plain({.flags = nbd::kHasFlags});
   EXPECT_THAT(Refusal(plain, For(plain, "trim")), HasSubstr("no TRIM"));
   EXPECT_THAT(Refusal(plain, For(plain, "zero")), HasSubstr("no WRITE_ZEROES"));

@@ -36,7 +36,9 @@ std::string SocketPath() {
 }  // namespace
 
 FakeServer::FakeServer(Behaviour behaviour)
-    : behaviour_(std::move(behaviour)), path_(SocketPath()), memory_(behaviour_.size) {
+    : behaviour_(std::move(behaviour)),
+      path_(SocketPath()),
+      memory_(std::min<uint64_t>(behaviour_.size, 1 << 20)) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   path_.copy(address.sun_path, sizeof(address.sun_path) - 1);

@@ -19,7 +19,7 @@ namespace sluice {
 class FakeServer {
  public:
   struct Behaviour {
-    uint64_t size = 1 << 20;
+    uint64_t size = 1 << 20;  // told; no more than that is kept
     uint16_t flags = nbd::kHasFlags | nbd::kSendFlush | nbd::kSendFua | nbd::kSendTrim |
                      nbd::kSendWriteZeroes | nbd::kCanMultiConn;
     nbd::InfoBlockSize block_size = {};

@@ -20,7 +20,8 @@ TEST(NbdUri, TcpHasTheRegisteredPortUnlessItSaysAnother) {
 
 TEST(NbdUri, Ipv6StandsInBrackets) {
   EXPECT_EQ(ParseNbdUri("nbd://[::1]/x").value(), (NbdUri{"::1", 10809, "", "x"}));
-  EXPECT_EQ(ParseNbdUri("nbd://[fe80::1%25eth0]:7").value().port, 7);
+  EXPECT_EQ(ParseNbdUri("nbd://[fe80::1%25eth0]:7").value(), (NbdUri{"fe80::1%eth0", 7, "", ""}));
+  EXPECT_FALSE(ParseNbdUri("nbd://[fe80::1%eth0]/").ok());
   EXPECT_FALSE(ParseNbdUri("nbd://::1/x").ok());
   EXPECT_FALSE(ParseNbdUri("nbd://[::1/x").ok());
   EXPECT_FALSE(ParseNbdUri("nbd://[::1]x/").ok());
