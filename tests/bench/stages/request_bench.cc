@@ -15,7 +15,7 @@ void Request(benchmark::State& state, const Workload& workload) {
   state.SetItemsProcessed(state.iterations() * kBatch);
 }
 
-[[maybe_unused]] const bool g_registered = [] {
+[[maybe_unused]] const bool kRegistered = [] {
   LogWarningsOnly();
   for (const Workload& workload : kWorkloads) {
     benchmark::RegisterBenchmark((std::string("request/") + workload.name).c_str(), Request,

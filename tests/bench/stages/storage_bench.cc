@@ -49,7 +49,7 @@ void Queue(benchmark::State& state, const std::string& strategy, bool random) {
   state.SetItemsProcessed(state.iterations());
 }
 
-[[maybe_unused]] const bool g_registered = [] {
+[[maybe_unused]] const bool kRegistered = [] {
   for (const BufqStrategy& strategy : BufqRegistry::Get().List()) {
     for (const bool random : {false, true}) {
       const std::string order = random ? "_random" : "_sequential";
