@@ -54,8 +54,12 @@ Reactor::Reactor(ReactorSet& set, uint16_t id, uint16_t count, std::unique_ptr<P
       window_start_ns_(now_ns_) {
   // Under way from one reactor to another at one time, at most: submit and abandon of each bio of
   // the sender's doors; expire, complete and the answer to abandon of each bio of the receiver's.
+  // To itself: expire of each bio that lives here, whoever's door reserved it.
   const size_t letters = size_t{options.credits} * 5;
-  for (uint16_t i = 0; i < count; ++i) inboxes_.push_back(std::make_unique<Mailbox>(letters));
+  const size_t own_letters = size_t{options.credits} * (5 + count);
+  for (uint16_t i = 0; i < count; ++i) {
+    inboxes_.push_back(std::make_unique<Mailbox>(i == id ? own_letters : letters));
+  }
 }
 
 void Reactor::Run() {

@@ -36,7 +36,7 @@ struct Extent {
 
 // Asks what is allocated in [offset, offset + length). The answer starts at `offset`, may end early
 // (at least one extent unless an error), never passes the end, and neighbours differ. `done` runs
-// on the home reactor, once.
+// once, on the reactor that asked.
 struct ExtentQuery {
   uint64_t offset = 0;
   uint64_t length = 0;  // > 0
@@ -66,8 +66,12 @@ class Target {
   // If the bio is still queued here it is taken out and ends with ECANCELED; else nothing happens.
   virtual void Cancel(Bio& bio) noexcept = 0;
 
-  // Takes the query; `done` is never called from inside.
+  // Takes the query; `done` is called on the home reactor, never from inside.
   virtual void QueryExtents(ExtentQuery& query) noexcept = 0;
 };
+
+// Takes the query to its target, on whatever reactor that lives, and the answer back. Control path:
+// allocates. REQUIRES: a reactor's thread.
+void AskExtents(Target& target, ExtentQuery& query);
 
 }  // namespace sluice
