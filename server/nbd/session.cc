@@ -22,10 +22,10 @@ Session::Session(Reactor& reactor, Target& target, Negotiated negotiated, const 
       owner_(owner),
       stats_(stats),
       structured_(negotiated.structured_replies),
+      lends_(target.home() == kNoHome || target.home() == reactor.id()),
       staging_(std::max(kStagingBytes, negotiated.unparsed.size())),
       records_(options.requests_max),
       memory_(reactor, target) {
-  SLUICE_CHECK(target.home() == kNoHome || target.home() == reactor.id());
   const Limits& limits = target.limits();
   terms_.size_bytes = std::min(exported_->size_bytes, limits.size);
   // Who asked for the sizes must obey them; who did not is served as finely as the target can.
@@ -214,7 +214,8 @@ bool Session::Begin(const Request& header, bool first_in_line) {
 }
 
 bool Session::Borrows(const Request& header) const {
-  return header.command == Command::kRead && target_.limits().lend_bytes_max >= terms_.block_bytes;
+  return lends_ && header.command == Command::kRead &&
+         target_.limits().lend_bytes_max >= terms_.block_bytes;
 }
 
 SessionMemory::Shape Session::ShapeOf(const Request& header) const {

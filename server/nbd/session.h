@@ -15,7 +15,8 @@
 // codes flatten them. Input that breaks framing ends the parsing: what was submitted before is
 // answered, then finished().
 //
-// Lives and is called on the reactor it is made on, which is the target's home.
+// Lives and is called on the reactor it is made on. That need not be the target's home: bios and
+// queries cross to it and back, their memory is this reactor's, and nothing is borrowed then.
 #pragma once
 
 #include <cstdint>
@@ -142,6 +143,7 @@ class Session {
   Owner& owner_;
   SessionStats& stats_;
   const bool structured_;
+  const bool lends_;  // a loan goes back where it was made, so only a target that lives here lends
   Terms terms_;
 
   Staging staging_;

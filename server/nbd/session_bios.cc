@@ -97,7 +97,7 @@ void Session::AskExtents(ServedRequest& request) {
     auto& its_request = *static_cast<ServedRequest*>(done.context);
     its_request.session->OnExtents(its_request);
   };
-  target_.QueryExtents(query);
+  sluice::AskExtents(target_, query);
 }
 
 void Session::OnExtents(ServedRequest& request) {
@@ -138,7 +138,8 @@ void Session::FindError(ServedRequest& request) {
     const bool is_short = HasData(bio.op) && bio.error == 0 && bio.resid != 0;
     if (request.error == 0 && is_short) request.error = EIO;
     if (request.header.command != Command::kRead || (bio.error == 0 && !is_short)) continue;
-    const uint32_t good = std::min(bio.length - std::min(bio.resid, bio.length), bio.length - 1);
+    // Nothing of a bio that failed is known to be good, and its disk may hold it still.
+    const uint32_t good = bio.error != 0 ? 0 : bio.length - bio.resid;
     if (!request.error_offset) request.error_offset = bio.offset + good;
   }
   SLUICE_CHECK(request.error != 0 || !Borrows(request.header) ||

@@ -16,10 +16,12 @@ namespace sluice {
 
 class FakeTarget final : public Target {
  public:
-  explicit FakeTarget(uint64_t size) : bytes(size, '\0') { limits_.size = size; }
+  explicit FakeTarget(uint64_t size, uint16_t home = 0) : bytes(size, '\0'), home_(home) {
+    limits_.size = size;
+  }
   ~FakeTarget() override { SLUICE_CHECK(held.empty() && loans_out == 0); }
 
-  uint16_t home() const noexcept override { return 0; }
+  uint16_t home() const noexcept override { return home_; }
   const Limits& limits() const noexcept override { return limits_; }
   Limits& mutable_limits() { return limits_; }
 
@@ -124,6 +126,7 @@ class FakeTarget final : public Target {
     bio.flags |= kLent;
   }
 
+  const uint16_t home_;
   Limits limits_;
 };
 

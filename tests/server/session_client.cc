@@ -86,13 +86,15 @@ std::vector<Answer> ParseReplies(ConstByteSpan bytes, const std::map<uint64_t, u
 
 SessionWire::SessionWire(const SessionSetup& setup) : structured_(setup.structured) {
   std::vector<std::unique_ptr<Poller>> pollers;
-  pollers.push_back(std::make_unique<ManualPoller>());
+  for (int i = 0; i < (setup.crossing ? 2 : 1); ++i) {
+    pollers.push_back(std::make_unique<ManualPoller>());
+  }
   ReactorOptions options;
   options.credits = setup.credits;
   options.buffer_bytes = setup.pool_bytes;
   options.poll_budget_ns = 0;
   reactors = std::make_unique<ReactorSet>(std::move(pollers), clock, options);
-  target = std::make_unique<FakeTarget>(setup.size);
+  target = std::make_unique<FakeTarget>(setup.size, setup.crossing ? 1 : 0);
   Negotiated negotiated;
   auto info = std::make_shared<ExportInfo>(setup.info);
   info->size_bytes = setup.size;
@@ -109,7 +111,7 @@ SessionWire::~SessionWire() {
   if (session == nullptr) return;
   Abandon();
   target->hold = false;
-  On([this] {
+  OnHome([this] {
     target->FinishAll();
     target->AnswerQueries();
   });
@@ -161,7 +163,18 @@ void SessionWire::Pump() {
 
 void SessionWire::On(absl::AnyInvocable<void()> f) {
   reactor().Post(std::move(f));
-  while (reactor().Turn()) {
+  Settle();
+}
+
+void SessionWire::OnHome(absl::AnyInvocable<void()> f) {
+  reactors->at(target->home()).Post(std::move(f));
+  Settle();
+}
+
+void SessionWire::Settle() {
+  for (bool busy = true; busy;) {
+    busy = false;
+    for (uint16_t id = 0; id < reactors->size(); ++id) busy |= reactors->at(id).Turn();
   }
 }
 

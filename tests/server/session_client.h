@@ -77,6 +77,7 @@ struct SessionSetup {
   uint32_t credits = 256;
   size_t pool_bytes = 4 << 20;
   Bytes unparsed;
+  bool crossing = false;  // the target lives on another reactor than the session
 };
 
 class SessionWire final : public Session::Owner {
@@ -91,8 +92,10 @@ class SessionWire final : public Session::Owner {
   // Receives (at most `receive_max` bytes at a time), sends (at most `send_max`), turns, until
   // nothing moves any more.
   void Pump();
-  // Runs f on the reactor's thread, then whatever follows from it; the wire stands still.
+  // Runs f on the session's reactor, then whatever follows from it; the wire stands still.
   void On(absl::AnyInvocable<void()> f);
+  // The same on the target's.
+  void OnHome(absl::AnyInvocable<void()> f);
 
   // Put, Pump, and all that was answered.
   std::vector<Answer> Ask(const Bytes& bytes);
@@ -123,6 +126,7 @@ class SessionWire final : public Session::Owner {
   Reactor& reactor() { return reactors->at(0); }
 
  private:
+  void Settle();
   bool MoveOnce();
   void NoteReads(const Bytes& bytes);
 

@@ -12,8 +12,9 @@ namespace {
 
 constexpr uint32_t kMebi = 1 << 20;
 
-SessionSetup Sixteen() {
+SessionSetup Sixteen(bool crossing = false) {
   SessionSetup setup;
+  setup.crossing = crossing;
   setup.size = 16 << 20;
   setup.info.can_trim = setup.info.can_zero = true;
   return setup;
@@ -274,22 +275,25 @@ TEST(SessionEnd, MemoryGivenToAReceiveStaysUntilTheReceiveEnds) {  // R18
   EXPECT_EQ(wire.reactor().buffers().free_bytes(), wire.reactor().buffers().bytes());
 }
 
-TEST(SessionEnd, MemoryAtTheDeviceStaysUntilTheDeviceIsDone) {  // R18
+// Whether the target lives on another reactor.
+class SessionEndAnywhere : public ::testing::TestWithParam<bool> {};
+
+TEST_P(SessionEndAnywhere, MemoryAtTheDeviceStaysUntilTheDeviceIsDone) {  // R18
   for (const bool write : {true, false}) {
-    SessionWire wire(Sixteen());
+    SessionWire wire(Sixteen(GetParam()));
     wire.target->hold = true;
     wire.Put(write ? WriteBytes(1, 0, 65536) : RequestBytes(Command::kRead, 1, 0, 65536));
     wire.Pump();
     wire.Abandon();
     EXPECT_FALSE(wire.session->idle());
     EXPECT_LT(wire.reactor().buffers().free_bytes(), wire.reactor().buffers().bytes());
-    wire.On([&] { wire.target->FinishAll(); });
+    wire.OnHome([&] { wire.target->FinishAll(); });
     EXPECT_TRUE(wire.session->idle());
   }
 }
 
-TEST(SessionEnd, WhatIsStillQueuedIsCancelledWhenThePeerIsGone) {  // promise 6
-  SessionWire wire(Sixteen());
+TEST_P(SessionEndAnywhere, WhatIsStillQueuedIsCancelledWhenThePeerIsGone) {  // promise 6
+  SessionWire wire(Sixteen(GetParam()));
   wire.target->hold = wire.target->cancellable = true;
   wire.Put(WriteBytes(1, 0, 2 * kMebi));
   wire.Put(RequestBytes(Command::kTrim, 2, 0, 512));
@@ -301,10 +305,10 @@ TEST(SessionEnd, WhatIsStillQueuedIsCancelledWhenThePeerIsGone) {  // promise 6
   EXPECT_EQ(wire.target->bytes[0], 0);
 }
 
-TEST(SessionEnd, AbandonInEveryStateLeavesNothingBehind) {
+TEST_P(SessionEndAnywhere, AbandonInEveryStateLeavesNothingBehind) {
   // The wire's end checks that every cell and every byte came home.
   const auto abandoned_after = [](auto prepare) {
-    SessionWire wire(Sixteen());
+    SessionWire wire(Sixteen(GetParam()));
     prepare(wire);
     wire.Abandon();
     wire.Abandon();
@@ -346,20 +350,23 @@ TEST(SessionEnd, AbandonInEveryStateLeavesNothingBehind) {
   });
 }
 
-TEST(SessionEnd, ARequestThatIsGivenUpIsAnsweredButKeepsItsMemory) {  // R15, R18
-  SessionWire wire(Sixteen());
+TEST_P(SessionEndAnywhere, ARequestThatIsGivenUpIsAnsweredButKeepsItsMemory) {  // R15, R18
+  SessionWire wire(Sixteen(GetParam()));
   wire.target->hold = true;
   wire.Put(RequestBytes(Command::kRead, 1, 0, 4096));
   wire.Pump();
-  wire.On([&] { Expire(*wire.target->held[0], ETIMEDOUT); });
+  wire.OnHome([&] { Expire(*wire.target->held[0], ETIMEDOUT); });
   const auto answers = wire.Ask({});
   ASSERT_EQ(answers.size(), 1u);
   EXPECT_EQ(answers[0].error, Error::kIo);
   EXPECT_FALSE(wire.session->quiet());
   EXPECT_LT(wire.reactor().buffers().free_bytes(), wire.reactor().buffers().bytes());
-  wire.On([&] { wire.target->FinishAll(); });
+  wire.OnHome([&] { wire.target->FinishAll(); });
   EXPECT_TRUE(wire.session->quiet());
 }
+
+INSTANTIATE_TEST_SUITE_P(Sessions, SessionEndAnywhere, ::testing::Bool(),
+                         [](const auto& test) { return test.param ? "FromAfar" : "AtHome"; });
 
 }  // namespace
 }  // namespace sluice::nbd

@@ -11,11 +11,18 @@
 namespace sluice::nbd {
 namespace {
 
-SessionSetup SetupOf(bool structured) {
+struct Variety {
+  const char* name;
+  bool structured;
+  bool crossing;
+};
+
+SessionSetup SetupOf(const Variety& variety) {
   SessionSetup setup;
   setup.size = 128 << 10;
   setup.pool_bytes = 1 << 20;
-  setup.structured = setup.contexts = structured;
+  setup.structured = setup.contexts = variety.structured;
+  setup.crossing = variety.crossing;
   setup.info.can_trim = setup.info.can_zero = true;
   return setup;
 }
@@ -50,7 +57,7 @@ struct Outcome {
   bool operator==(const Outcome&) const = default;
 };
 
-class SessionStreamTest : public ::testing::TestWithParam<bool> {
+class SessionStreamTest : public ::testing::TestWithParam<Variety> {
  protected:
   SessionStreamTest() {
     SetLogSink([](LogLevel, absl::string_view) {});
@@ -102,7 +109,7 @@ TEST_P(SessionStreamTest, TheWholeDialogueIsAnswered) {
   for (const uint64_t bad : {3, 7, 11}) {
     EXPECT_NE(whole.answers.at(bad).back().error, Error::kNone) << bad;
   }
-  EXPECT_EQ(whole.answers.at(5).back().error, GetParam() ? Error::kNone : Error::kInval);
+  EXPECT_EQ(whole.answers.at(5).back().error, GetParam().structured ? Error::kNone : Error::kInval);
 }
 
 TEST_P(SessionStreamTest, AnySplitGivesTheSameResult) {
@@ -145,7 +152,7 @@ TEST_P(SessionStreamTest, WhatTheHandshakeLeftMayEndAnywhere) {
 }
 
 TEST_P(SessionStreamTest, MutatedDialoguesNeverBreakIt) {  // A7, promise 4
-  std::mt19937_64 random(GetParam() ? 1 : 2);
+  std::mt19937_64 random(GetParam().structured ? 1 : 2);
   SessionSetup setup = SetupOf(GetParam());
   setup.size = 64 << 10;
   Bytes dialogue;
@@ -186,8 +193,12 @@ TEST_P(SessionStreamTest, MutatedDialoguesNeverBreakIt) {  // A7, promise 4
   EXPECT_LT(ended, 9900u);
 }
 
-INSTANTIATE_TEST_SUITE_P(Replies, SessionStreamTest, ::testing::Bool(),
-                         [](const auto& test) { return test.param ? "Structured" : "Simple"; });
+INSTANTIATE_TEST_SUITE_P(Replies, SessionStreamTest,
+                         ::testing::Values(Variety{"Structured", true, false},
+                                           Variety{"Simple", false, false},
+                                           Variety{"StructuredFromAfar", true, true},
+                                           Variety{"SimpleFromAfar", false, true}),
+                         [](const auto& test) { return test.param.name; });
 
 }  // namespace
 }  // namespace sluice::nbd

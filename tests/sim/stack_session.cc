@@ -35,9 +35,10 @@ Command CommandOf(Op op) {
 
 class SessionClient final : public StackClient, public nbd::Session::Owner {
  public:
-  SessionClient(StackWorld& world, StackVolume& volume) : world_(world), volume_(volume) {}
+  SessionClient(StackWorld& world, StackVolume& volume, uint16_t reactor)
+      : world_(world), volume_(volume), reactor_(reactor) {}
 
-  uint16_t reactor() const override { return volume_.target.home(); }
+  uint16_t reactor() const override { return reactor_; }
   void OnSessionChanged() noexcept override {}
 
   void Act(uint32_t most) override {
@@ -50,6 +51,7 @@ class SessionClient final : public StackClient, public nbd::Session::Owner {
     }
     if (pending_.size() < 40) {
       for (uint64_t n = std::min<uint64_t>(most, rng.Below(10)); n > 0; --n) Send();
+      if (structured_ && rng.PerMille(50)) AskStatus();
     }
     Move(rng.PerMille(300) ? rng.Between(1, 2000) : SIZE_MAX, rng.PerMille(800));
   }
@@ -85,6 +87,7 @@ class SessionClient final : public StackClient, public nbd::Session::Owner {
     StackOp op;
     std::string data;
     nbd::Error error = nbd::Error::kNone;
+    bool status = false;  // a BLOCK_STATUS; `data` has an 'h' for each sector that is a hole
   };
 
   void Connect() {
@@ -95,6 +98,7 @@ class SessionClient final : public StackClient, public nbd::Session::Owner {
     nbd::Negotiated negotiated;
     negotiated.exported = info;
     structured_ = negotiated.structured_replies = rng.PerMille(500);
+    if (structured_) negotiated.allocation_context = nbd::kAllocationContextId;
     session_ = std::make_unique<nbd::Session>(
         world_.reactor(reactor()), volume_.target, std::move(negotiated),
         nbd::Session::Options{.requests_max = static_cast<uint32_t>(rng.Between(4, 64)),
@@ -103,15 +107,16 @@ class SessionClient final : public StackClient, public nbd::Session::Owner {
         *this, stats_);
   }
 
-  void PutHeader(const StackOp& op, uint64_t cookie) {
+  void PutHeader(const StackOp& op, uint64_t cookie) { PutHeader(op, cookie, CommandOf(op.op)); }
+  void PutHeader(const StackOp& op, uint64_t cookie, Command command) {
     uint16_t flags = 0;
     if ((op.flags & kFua) != 0) flags |= nbd::kFlagFua;
     if ((op.flags & kNoHole) != 0) flags |= nbd::kFlagNoHole;
     if ((op.flags & kFastZero) != 0) flags |= nbd::kFlagFastZero;
     uint8_t header[nbd::kRequestBytes];
-    nbd::EncodeRequest({flags, CommandOf(op.op), cookie, op.first * kSector,
-                        static_cast<uint32_t>(op.count * kSector)},
-                       header);
+    nbd::EncodeRequest(
+        {flags, command, cookie, op.first * kSector, static_cast<uint32_t>(op.count * kSector)},
+        header);
     to_server_.append(reinterpret_cast<const char*>(header), sizeof(header));
   }
 
@@ -123,6 +128,19 @@ class SessionClient final : public StackClient, public nbd::Session::Owner {
     Request& request = pending_[cookie];
     request.op = op;
     if (op.op == Op::kRead) request.data.assign(op.count * kSector, '?');
+  }
+
+  // A read, to the model: of those sectors alone that the answer calls holes.
+  void AskStatus() {
+    Rng& rng = world_.rng();
+    Request request;
+    request.status = true;
+    request.op.begin = world_.Tick();
+    request.op.first = rng.Below(volume_.model.sectors());
+    request.op.count =
+        rng.Between(1, std::min<uint64_t>(64, volume_.model.sectors() - request.op.first));
+    PutHeader(request.op, ++cookies_, Command::kBlockStatus);
+    pending_[cookies_] = request;
   }
 
   // The model is not told: a write whose payload never came may change nothing (R7).
@@ -215,6 +233,7 @@ class SessionClient final : public StackClient, public nbd::Session::Owner {
 
   static bool TakeBody(Request& request, nbd::ChunkType type, ConstByteSpan body) {
     const uint64_t base = request.op.first * kSector;
+    if (request.status && type == nbd::ChunkType::kBlockStatus) return TakeStatus(request, body);
     if (type == nbd::ChunkType::kNone) return true;
     if (type == nbd::ChunkType::kOffsetData) {
       const auto data = nbd::DecodeOffsetData(body);
@@ -237,6 +256,28 @@ class SessionClient final : public StackClient, public nbd::Session::Owner {
     return true;
   }
 
+  static bool TakeStatus(Request& request, ConstByteSpan body) {
+    const auto status = nbd::DecodeBlockStatus(body);
+    if (!status) return false;
+    for (size_t i = 0; i < status->extent_count(); ++i) {
+      const nbd::StatusExtent extent = status->extent(i);
+      request.data.append(extent.length / kSector, extent.status == 0 ? 'd' : 'h');
+    }
+    return !request.data.empty() && request.data.size() <= request.op.count;
+  }
+
+  // What a hole holds is what a read of it would have given.
+  void EndStatus(const Request& request) {
+    if (request.error != nbd::Error::kNone) return world_.Fail("a BLOCK_STATUS failed");
+    const uint64_t now = world_.Tick();
+    for (size_t at = 0; at < request.data.size(); ++at) {
+      if (request.data[at] != 'h') continue;
+      const std::string wrong = volume_.model.CheckRead(
+          request.op.first + at, std::string(kSector, '\0'), request.op.begin, now);
+      if (!wrong.empty()) world_.Fail("a hole, but " + wrong);
+    }
+  }
+
   bool Nonsense() {
     world_.Fail("a reply that nobody waits for");
     to_client_.clear();
@@ -247,11 +288,13 @@ class SessionClient final : public StackClient, public nbd::Session::Owner {
     const Request request = std::move(pending_.at(cookie));
     pending_.erase(cookie);
     to_client_.erase(0, bytes);
+    if (request.status) return EndStatus(request);
     world_.Answered(volume_, request.op, nbd::SystemErrno(request.error), request.data);
   }
 
   StackWorld& world_;
   StackVolume& volume_;
+  const uint16_t reactor_;
   nbd::SessionStats stats_;
   std::unique_ptr<nbd::Session> session_;
   bool structured_ = false;
@@ -265,8 +308,8 @@ class SessionClient final : public StackClient, public nbd::Session::Owner {
 
 }  // namespace
 
-std::unique_ptr<StackClient> MakeSession(StackWorld& world, StackVolume& volume) {
-  return std::make_unique<SessionClient>(world, volume);
+std::unique_ptr<StackClient> MakeSession(StackWorld& world, StackVolume& volume, uint16_t reactor) {
+  return std::make_unique<SessionClient>(world, volume, reactor);
 }
 
 }  // namespace sluice::sim

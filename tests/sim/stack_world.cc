@@ -61,7 +61,7 @@ void StackWorld::MakeClients() {
   for (uint16_t i = 0; i < 2; ++i) {
     clients_.push_back(MakeSubmitter(*this, i));
     for (uint64_t sessions = rng_.Between(1, 3); sessions > 0; --sessions) {
-      clients_.push_back(MakeSession(*this, *volumes_[i]));
+      clients_.push_back(MakeSession(*this, *volumes_[rng_.Below(2)], i));
     }
   }
 }

@@ -70,7 +70,7 @@ class StackClient {
   virtual void Close() = 0;        // REQUIRES: quiet()
 };
 std::unique_ptr<StackClient> MakeSubmitter(StackWorld& world, uint16_t reactor);
-std::unique_ptr<StackClient> MakeSession(StackWorld& world, StackVolume& volume);
+std::unique_ptr<StackClient> MakeSession(StackWorld& world, StackVolume& volume, uint16_t reactor);
 
 // A volume, its model, and where its clients like to be.
 class StackVolume {
