@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A connection past its handshake: a Session over a transport, on the reactor of its export. What
-// one turn of the loop brought is parsed at once; answers leave in one send, and the next receive
-// begins, at the turn's end.
+// A connection past its handshake: a Session over a transport, on the reactor where it was placed.
+// What one turn of the loop brought is parsed at once; answers leave in one send, and the next
+// receive begins, at the turn's end.
 //
 // It is cut when a payload or an answer does not get on (256 KiB or its rest) within the payload
 // timeout, and when nothing happens for the idle timeout; time spent waiting for our own memory or

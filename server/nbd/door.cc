@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "server/nbd/placement.h"
 #include "server/nbd/roster.h"
 
 namespace sluice::nbd {
@@ -60,18 +61,15 @@ Admission Door::Admit(const Export& exported, uint16_t here, absl::AnyInvocable<
   return Admission{&exported, earlier + 1, overlapped};
 }
 
-uint16_t Door::HomeOf(const Export& exported) {
+uint16_t Door::HomeOf(const Export& exported) const {
   if (exported.target->home() != kNoHome) return exported.target->home();
-  uint16_t home = 0;
-  for (uint16_t id = 0; id < reactors_.size(); ++id) {
-    if (reactors_.at(id).load_percent() < reactors_.at(home).load_percent()) home = id;
-  }
-  return home;
+  return static_cast<uint16_t>(exported.first_flow / kFlowsPerExport % reactors_.size());
 }
 
 void Door::Resume(Parked parked) {
-  const uint16_t home = HomeOf(static_cast<const Export&>(*parked.negotiated.exported));
-  reactors_.at(home).Post([roster = rosters_[home].get(), parked = std::move(parked)]() mutable {
+  const Export& exported = static_cast<const Export&>(*parked.negotiated.exported);
+  const uint16_t place = PlaceConnection(reactors_, HomeOf(exported));
+  reactors_.at(place).Post([roster = rosters_[place].get(), parked = std::move(parked)]() mutable {
     roster->Resume(std::move(parked));
   });
 }

@@ -72,8 +72,7 @@ class Door {
   // Settles the ghosts of `exported`, then calls `done` on reactor `here`.
   Admission Admit(const Export& exported, uint16_t here, absl::AnyInvocable<void()> done);
 
-  // Sends an admitted connection to the reactor that is to serve it: the export's home; the least
-  // busy one if the export has none.
+  // Sends an admitted connection to the reactor that is to serve it (placement.h).
   void Resume(Parked parked);
 
   // Every connection finishes what is in flight, takes nothing new, and goes; those that enter
@@ -85,7 +84,8 @@ class Door {
  private:
   friend class Presence;
   void Left() noexcept;
-  uint16_t HomeOf(const Export& exported);
+  // Of its target; exports whose target has none are dealt out.
+  uint16_t HomeOf(const Export& exported) const;
 
   ReactorSet& reactors_;
   const ExportDirectory& exports_;

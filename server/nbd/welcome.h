@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A connection in its handshake. Ends in one of three ways: admitted, it is parked and goes to the
-// reactor of its export; closed by itself or the peer; or cut when its time is up.
+// reactor that is to serve it; closed by itself or the peer; or cut when its time is up.
 #pragma once
 
 #include <array>

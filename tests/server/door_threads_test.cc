@@ -3,9 +3,7 @@
 // load. What the thread sanitizer should see.
 #include <gtest/gtest.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
-#include <array>
 #include <atomic>
 #include <future>
 #include <memory>
@@ -15,75 +13,12 @@
 
 #include "core/ring.h"
 #include "core/units.h"
-#include "proto/nbd_handshake.h"
-#include "proto/nbd_transmission.h"
 #include "server/nbd/door.h"
 #include "storage/null_disk.h"
+#include "tests/server/socket_client.h"
 
 namespace sluice::nbd {
 namespace {
-
-// A blocking client on one end of a socket pair.
-class SocketClient {
- public:
-  explicit SocketClient(int fd) : fd_(fd) {
-    const timeval limit{10, 0};
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-  }
-  SocketClient(SocketClient&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  ~SocketClient() {
-    if (fd_ >= 0) close(fd_);
-  }
-
-  bool Open(std::string_view name) {
-    std::vector<uint8_t> query(6 + name.size());
-    EncodeExportQuery(name, {}, query);
-    if (!Read(kGreetingBytes) || !Say(EncodeClientFlags(kFixedNewstyle | kNoZeroes)) ||
-        !Say(EncodeOptionHeader({Option::kGo, static_cast<uint32_t>(query.size())})) ||
-        !Say(query)) {
-      return false;
-    }
-    while (Read(kOptionReplyHeaderBytes)) {
-      const auto reply = DecodeOptionReplyHeader(bytes_);
-      if (!reply || IsError(reply->type)) return false;
-      if (reply->type == OptionReply::kAck) return true;
-      if (!Read(reply->length)) return false;
-    }
-    return false;
-  }
-  // The error of the answer; nothing if there was none.
-  std::optional<Error> Ask(Command command, uint32_t length) {
-    std::array<uint8_t, kRequestBytes> request;
-    EncodeRequest({0, command, ++cookie_, 0, length}, request);
-    if (!Say(request)) return {};
-    if (command == Command::kWrite && !Say(std::vector<uint8_t>(length))) return {};
-    if (!Read(kSimpleReplyBytes)) return {};
-    const auto reply = DecodeSimpleReply(bytes_);
-    if (!reply || reply->cookie != cookie_) return {};
-    const Error error = reply->error;
-    if (command == Command::kRead && error == Error::kNone && !Read(length)) return {};
-    return error;
-  }
-  bool AtEnd() {
-    uint8_t byte = 0;
-    return recv(fd_, &byte, 1, 0) == 0;
-  }
-
- private:
-  bool Say(ConstByteSpan bytes) {
-    return send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL) ==
-           static_cast<ssize_t>(bytes.size());
-  }
-  bool Read(size_t count) {
-    bytes_.resize(count);
-    return count == 0 ||
-           recv(fd_, bytes_.data(), count, MSG_WAITALL) == static_cast<ssize_t>(count);
-  }
-
-  int fd_;
-  uint64_t cookie_ = 0;
-  std::vector<uint8_t> bytes_;
-};
 
 class DoorThreadsTest : public testing::Test {
  protected:
