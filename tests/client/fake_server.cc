@@ -62,8 +62,9 @@ void FakeServer::Accept() {
   for (int fd; (fd = accept(listener_, nullptr, nullptr)) >= 0;) {
     ++accepted_;
     fds_.push_back(fd);
-    serving_.emplace_back([this, fd] {
-      Serve(fd);
+    const bool first = fds_.size() == 1;
+    serving_.emplace_back([this, fd, first] {
+      Serve(fd, first);
       shutdown(fd, SHUT_RDWR);
     });
   }
@@ -85,9 +86,9 @@ bool FakeServer::Handshake(int fd) const {
          Reply(fd, nbd::Option::kGo, nbd::OptionReply::kAck, {});
 }
 
-void FakeServer::Serve(int fd) {
+void FakeServer::Serve(int fd, bool first) {
   if (!Handshake(fd)) return;
-  for (uint64_t number = 0; number < behaviour_.close_at; ++number) {
+  for (uint64_t number = 0; !first || number < behaviour_.close_at; ++number) {
     uint8_t bytes[nbd::kRequestBytes];
     if (!Receive(fd, bytes)) return;
     const auto request = nbd::DecodeRequest(bytes);

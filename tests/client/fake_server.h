@@ -30,7 +30,7 @@ class FakeServer {
     // May change what a READ brings.
     std::function<void(const nbd::Request&, ByteSpan)> corrupt = [](const nbd::Request&, ByteSpan) {
     };
-    // A connection is closed instead of answering its request of this number, from 0.
+    // The first connection is closed instead of answering its request of this number, from 0.
     uint64_t close_at = UINT64_MAX;
     // From this one on nothing is answered, and nothing closed.
     uint64_t silent_from = UINT64_MAX;
@@ -52,7 +52,7 @@ class FakeServer {
 
  private:
   void Accept();
-  void Serve(int fd);
+  void Serve(int fd, bool first);
   bool Handshake(int fd) const;
   bool ServeRequest(int fd, const nbd::Request& request);
 
