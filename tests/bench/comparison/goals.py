@@ -125,6 +125,7 @@ def p4(t):
 
 
 def p5(t):
+    """Without polling our server is held to a client that sleeps as well."""
     asleep = key('null', 'randread-4k-d1', mode=matrix.ASLEEP)
     polling = key('null', 'randread-4k-d1', mode=matrix.POLLING)
     checks = [
@@ -134,7 +135,8 @@ def p5(t):
         at_most('P5', f'{asleep}, p50 of sluice-asleep', t.value(asleep, 'sluice-asleep', 'p50_us'),
                 t.value(asleep, 'limit-ping', 'p50_us'), 'limit-ping', 1.2)]
     return checks + [against_peer(t, 'P5', cell, 1.1, 'cpu_us', who=who)
-                     for cell in (asleep, polling) for who in ('sluice', 'sluice-asleep')]
+                     for cell, who in ((asleep, 'sluice'), (asleep, 'sluice-asleep'),
+                                       (polling, 'sluice'))]
 
 
 def p6(t):
