@@ -20,6 +20,21 @@ constexpr size_t kFlows = size_t{1} << 16;  // Bio::flow
 
 constexpr uint32_t kDepthMax = 1024;
 
+// Segments whose memory is contiguous become one: a whole run often, since payloads received
+// together lie together. Returns how many are left.
+uint32_t JoinSegments(Segment* segs, uint32_t count) {
+  if (count < 2) return count;
+  uint32_t last = 0;
+  for (uint32_t i = 1; i < count; ++i) {
+    if (static_cast<char*>(segs[last].iov_base) + segs[last].iov_len == segs[i].iov_base) {
+      segs[last].iov_len += segs[i].iov_len;
+    } else {
+      segs[++last] = segs[i];
+    }
+  }
+  return last + 1;
+}
+
 uint32_t RequestsOf(const Bio& run) {
   if ((run.flags & kCarrier) == 0) return 1;
   return reinterpret_cast<const Carrier&>(run).rider_count;
@@ -321,7 +336,7 @@ void Disk::Fill(Slot& slot, Bio& run) noexcept {
         SliceSegments(bio, 0, bio.length, slot.vector + count, medium.segments_max - count));
   });
   io.segs = count > 0 ? slot.vector : nullptr;
-  io.seg_count = count;
+  io.seg_count = JoinSegments(slot.vector, count);
 }
 
 // Starts the slot's operation, and goes on with it as long as the medium ends it at once. False:
