@@ -4,6 +4,7 @@
 #pragma once
 
 #include <boost/intrusive/list.hpp>
+#include <cstddef>
 #include <cstdint>
 
 namespace sluice {
@@ -30,6 +31,15 @@ class Poller {
 
   // Called once by the reactor, on the thread that will call Poll().
   virtual void Start() noexcept = 0;
+
+  // Told once, after Start(), of memory that operations will name most often: it may be pinned for
+  // them. Whole pages; stays as long as the poller. `sharers`: how many pollers of the process are
+  // told of as much. The same thread.
+  virtual void Favour(char*, size_t, uint16_t /*sharers*/) noexcept {}
+
+  // Called once by a reactor that has stopped for good, on its thread: lets go of what the kernel
+  // would give back only some time after the process has ended.
+  virtual void Finish() noexcept {}
 
   // Submits what was prepared, waits at most `timeout_ns` (0: not at all) for a completion or a
   // Wake(), and appends what is complete to `ready`. The reactor's thread.

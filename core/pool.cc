@@ -7,12 +7,24 @@
 #include "core/units.h"
 
 namespace sluice {
+namespace {
 
-Arena::Arena(size_t bytes) : base_(nullptr), bytes_(std::max<size_t>(AlignUp(bytes, 4096), 4096)) {
-  void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE,
+constexpr size_t kHugePage = 2 * 1024 * 1024;
+
+}  // namespace
+
+Arena::Arena(size_t bytes, size_t align)
+    : base_(nullptr), bytes_(std::max<size_t>(AlignUp(bytes, kPage), kPage)) {
+  const size_t spare = align - kPage;
+  void* memory = mmap(nullptr, bytes_ + spare, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   SLUICE_CHECK(memory != MAP_FAILED);
-  base_ = static_cast<char*>(memory);
+  auto* const begin = static_cast<char*>(memory);
+  const size_t before =
+      AlignUp(reinterpret_cast<uintptr_t>(begin), align) - reinterpret_cast<uintptr_t>(begin);
+  base_ = begin + before;
+  if (before > 0) munmap(begin, before);
+  if (before < spare) munmap(base_ + bytes_, spare - before);
 }
 
 Arena::~Arena() {
@@ -35,9 +47,9 @@ void BioPool::Unreserve(uint32_t cells) noexcept {
   reserved_ -= cells;
 }
 
-BufferPool::BufferPool(size_t bytes) : arena_(bytes), blocks_(bytes / kBlockMin) {
+BufferPool::BufferPool(size_t bytes) : arena_(bytes, kHugePage), blocks_(bytes / kBlockMin) {
   SLUICE_CHECK(bytes > 0 && bytes % kBlockMax == 0 && bytes / kBlockMin < kNone);
-  std::fill(std::begin(heads_), std::end(heads_), kNone);
+  for (auto& heads : heads_) std::fill(std::begin(heads), std::end(heads), kNone);
   constexpr uint32_t kUnits = kBlockMax / kBlockMin;
   for (size_t unit = blocks_.size(); unit >= kUnits; unit -= kUnits) {
     PushFree(static_cast<uint32_t>(unit - kUnits), kOrders - 1);
@@ -50,9 +62,10 @@ void BufferPool::PushFree(uint32_t unit, int order) noexcept {
   block.state = Block::kFree;
   block.order = static_cast<uint8_t>(order);
   block.prev = kNone;
-  block.next = heads_[order];
+  uint32_t& head = HeadOf(unit, order);
+  block.next = head;
   if (block.next != kNone) blocks_[block.next].prev = unit;
-  heads_[order] = unit;
+  head = unit;
 }
 
 void BufferPool::RemoveFree(uint32_t unit) noexcept {
@@ -60,17 +73,21 @@ void BufferPool::RemoveFree(uint32_t unit) noexcept {
   if (block.prev != kNone) {
     blocks_[block.prev].next = block.next;
   } else {
-    heads_[block.order] = block.next;
+    HeadOf(unit, block.order) = block.next;
   }
   if (block.next != kNone) blocks_[block.next].prev = block.prev;
   block.state = Block::kInside;
 }
 
 uint32_t BufferPool::TakeBlock(int order) noexcept {
+  int part = 0;
   int from = order;
-  while (from < kOrders && heads_[from] == kNone) ++from;
-  if (from == kOrders) return kNone;
-  const uint32_t unit = heads_[from];
+  while (heads_[part][from] == kNone) {
+    if (++from < kOrders) continue;
+    if (++part == 2) return kNone;
+    from = order;
+  }
+  const uint32_t unit = heads_[part][from];
   RemoveFree(unit);
   while (from > order) {
     --from;

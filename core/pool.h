@@ -10,6 +10,7 @@
 #include <sanitizer/asan_interface.h>
 #endif
 
+#include <algorithm>
 #include <boost/intrusive/list.hpp>
 #include <cstddef>
 #include <cstdint>
@@ -34,7 +35,9 @@ inline void Unpoison(const void*, size_t) {}
 // Anonymous memory that costs nothing until it is touched.
 class Arena {
  public:
-  explicit Arena(size_t bytes);
+  static constexpr size_t kPage = 4096;
+  // `align`: of the base, a power of two, kPage at least.
+  explicit Arena(size_t bytes, size_t align = kPage);
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
@@ -161,11 +164,13 @@ class BioPool {
 };
 
 // Payload memory of a reactor: a buddy allocator, blocks of 4 KiB to 1 MiB, each aligned to its
-// size up to 4 KiB at least.
+// size up to 4 KiB at least. The first part of the memory, hot_bytes(), is given out before the
+// rest, so it is what is mostly used: worth huge pages and registering.
 class BufferPool {
  public:
   static constexpr uint32_t kBlockMin = 4096;
   static constexpr uint32_t kBlockMax = 1024 * 1024;
+  static constexpr size_t kHotBytes = 8 * 1024 * 1024;
 
   explicit BufferPool(size_t bytes);  // a multiple of kBlockMax
 
@@ -176,6 +181,8 @@ class BufferPool {
   // Gives back what Take() gave, whole.
   void Give(const Segment* segs, uint16_t count) noexcept;
 
+  char* base() const { return arena_.base(); }
+  size_t hot_bytes() const { return std::min(arena_.bytes(), kHotBytes); }
   size_t bytes() const { return arena_.bytes(); }
   size_t free_bytes() const { return free_bytes_; }
 
@@ -189,6 +196,10 @@ class BufferPool {
     enum : uint8_t { kInside, kFree, kTaken } state = kInside;  // of the block that begins here
   };
 
+  // The free blocks of an order that begin in the same part of the memory as `unit`.
+  uint32_t& HeadOf(uint32_t unit, int order) noexcept {
+    return heads_[unit < kHotBytes / kBlockMin ? 0 : 1][order];
+  }
   void PushFree(uint32_t unit, int order) noexcept;
   void RemoveFree(uint32_t unit) noexcept;
   [[nodiscard]] uint32_t TakeBlock(int order) noexcept;  // kNone: none of this order or larger
@@ -196,7 +207,7 @@ class BufferPool {
 
   Arena arena_;
   std::vector<Block> blocks_;
-  uint32_t heads_[kOrders];
+  uint32_t heads_[2][kOrders];  // the hot part first
   size_t free_bytes_ = 0;
 };
 

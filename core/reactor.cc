@@ -64,6 +64,7 @@ Reactor::Reactor(ReactorSet& set, uint16_t id, uint16_t count, std::unique_ptr<P
 
 void Reactor::Run() {
   while (!stop_.load(std::memory_order_acquire)) Turn(true);
+  poller_->Finish();
 }
 
 void Reactor::Stop() noexcept {
@@ -77,6 +78,7 @@ bool Reactor::Turn(bool may_sleep) {
     started_ = true;
     window_cpu_ns_ = clock_.ThreadCpuNs();
     poller_->Start();
+    poller_->Favour(buffers_.base(), buffers_.hot_bytes(), set_.size());
   }
   if (!may_sleep) RefreshNow();  // turned by hand: time has passed since the last wait
   bool busy = RunReady();

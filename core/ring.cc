@@ -1,15 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/ring.h"
 
+#include <linux/capability.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "core/check.h"
+#include "core/log.h"
 #include "core/units.h"
 
 namespace sluice {
@@ -17,6 +25,15 @@ namespace {
 
 constexpr unsigned kSqEntries = 1024;
 constexpr unsigned kCqEntries = 8192;
+constexpr int kFileSlots = 256;
+constexpr size_t kFixedMin = 256 * 1024;  // less is not worth registering, bytes
+constexpr size_t kHugePage = 2 * 1024 * 1024;
+constexpr uint64_t kLimitParts = 4;  // one of them is for us
+
+// A device starts when it is told: operations of one turn go to it so many at a time, so that it
+// works while the rest is prepared. Measured with 4 KiB reads 32 deep on virtio-blk: +13 % requests
+// against one submission a turn; 1 or 2 are no better and cost more CPU.
+constexpr unsigned kDeviceBatch = 4;
 
 // What the kernel did not take now (a signal, no memory, completions overflow) stays prepared and
 // goes with the next enter.
@@ -34,6 +51,19 @@ absl::Status NoRing(int error) {
                      "kernel.io_uring_disabled` (0 allows it; Linux 5.11 or newer is needed)"));
   }
   return absl::UnavailableError(absl::StrCat("io_uring_setup: ", strerror(error)));
+}
+
+// What one of `sharers` rings may lock. RLIMIT_MEMLOCK counts all processes of a user, and newer
+// kernels count rings too, so most of it is left to others.
+size_t FixedShare(uint16_t sharers) {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {};
+  if (syscall(SYS_capget, &header, sets) == 0 && (sets[0].effective & 1U << CAP_IPC_LOCK) != 0) {
+    return ~size_t{0};  // the limit is not for us
+  }
+  rlimit limit{};
+  getrlimit(RLIMIT_MEMLOCK, &limit);
+  return std::bit_floor(std::max<size_t>(limit.rlim_cur / kLimitParts / sharers, kFixedMin));
 }
 
 }  // namespace
@@ -79,6 +109,60 @@ void RingPoller::Start() noexcept {
   ArmWake();
 }
 
+// Pages that were touched for nothing go back.
+void RingPoller::Favour(char* base, size_t bytes, uint16_t sharers) noexcept {
+  bytes = std::min(bytes, FixedShare(sharers));
+  int result = -ENOMEM;
+  for (; bytes >= kFixedMin && result == -ENOMEM; bytes /= 2) {
+    // A huge page is charged whole.
+    madvise(base, bytes, bytes >= kHugePage ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+    const iovec memory{base, bytes};
+    result = io_uring_register_buffers(&ring_, &memory, 1);
+    if (result == 0) {
+      fixed_base_ = base;
+      fixed_bytes_ = bytes;
+      return;
+    }
+    madvise(base, bytes, MADV_DONTNEED);
+  }
+  static std::atomic<bool> warned{false};
+  if (warned.exchange(true)) return;
+  Log(LogLevel::kWarning,
+      absl::StrCat("registered buffers are refused (", strerror(-result),
+                   "): disks cost a little more CPU. A larger RLIMIT_MEMLOCK helps"));
+}
+
+void RingPoller::Finish() noexcept {
+  if (has_file_table_) io_uring_unregister_files(&ring_);
+  free_slots_.clear();
+}
+
+RingFile RingPoller::AddFile(int fd) noexcept {
+  RingFile file(fd);
+  if (!has_file_table_) {
+    has_file_table_ = true;
+    if (io_uring_register_files_sparse(&ring_, kFileSlots) == 0) {
+      for (int slot = kFileSlots - 1; slot >= 0; --slot) free_slots_.push_back(slot);
+    }
+  }
+  if (free_slots_.empty()) return file;
+  if (io_uring_register_files_update(&ring_, static_cast<unsigned>(free_slots_.back()), &fd, 1) ==
+      1) {
+    file.slot = free_slots_.back();
+    free_slots_.pop_back();
+  }
+  return file;
+}
+
+void RingPoller::RemoveFile(RingFile& file) noexcept {
+  if (file.slot < 0) return;
+  const int none = -1;
+  SLUICE_CHECK(io_uring_register_files_update(&ring_, static_cast<unsigned>(file.slot), &none, 1) ==
+               1);
+  free_slots_.push_back(file.slot);
+  file.slot = -1;
+}
+
 void RingPoller::ArmWake() noexcept {
   io_uring_prep_read(Prepare(&wake_), event_fd_, &event_count_, sizeof(event_count_), 0);
 }
@@ -111,7 +195,14 @@ bool RingPoller::Reap(ReadyList& ready) noexcept {
   return count > 0;
 }
 
+void RingPoller::SubmitOnly() noexcept {
+  device_ops_ = 0;
+  enters_.Add(1);
+  CheckEntered(io_uring_submit(&ring_));
+}
+
 void RingPoller::Submit() noexcept {
+  device_ops_ = 0;
   enters_.Add(1);
   CheckEntered(io_uring_submit_and_get_events(&ring_));
 }
@@ -139,6 +230,7 @@ void RingPoller::Poll(uint64_t timeout_ns, ReadyList& ready) noexcept {
   limit.tv_sec = static_cast<int64_t>(timeout_ns / kSecond);
   limit.tv_nsec = static_cast<long long>(timeout_ns % kSecond);
   io_uring_cqe* cqe = nullptr;
+  device_ops_ = 0;
   enters_.Add(1);
   CheckEntered(io_uring_submit_and_wait_timeout(
       &ring_, &cqe, 1, timeout_ns == kForever ? nullptr : &limit, nullptr));
@@ -157,29 +249,68 @@ io_uring_sqe* RingPoller::Prepare(RingOp* op) noexcept {
   return sqe;
 }
 
-void RingPoller::Readv(RingOp& op, int fd, const Segment* segs, uint32_t count,
+void RingPoller::Aim(io_uring_sqe* sqe, const RingFile& file) noexcept {
+  if (file.slot < 0) return;
+  sqe->fd = file.slot;
+  sqe->flags |= IOSQE_FIXED_FILE;
+}
+
+bool RingPoller::IsFixed(const Segment& segment) const noexcept {
+  const auto at = reinterpret_cast<uintptr_t>(segment.iov_base);
+  const auto base = reinterpret_cast<uintptr_t>(fixed_base_);
+  return at >= base && at - base < fixed_bytes_ && segment.iov_len <= fixed_bytes_ - (at - base);
+}
+
+void RingPoller::PreparedForDevice() noexcept {
+  if (++device_ops_ == kDeviceBatch) SubmitOnly();
+}
+
+void RingPoller::Readv(RingOp& op, RingFile file, const Segment* segs, uint32_t count,
                        uint64_t offset) noexcept {
-  io_uring_prep_readv(Prepare(&op), fd, segs, count, offset);
+  io_uring_sqe* sqe = Prepare(&op);
+  if (count != 1) {
+    io_uring_prep_readv(sqe, file.fd, segs, count, offset);
+  } else {
+    io_uring_prep_read(sqe, file.fd, segs->iov_base, static_cast<unsigned>(segs->iov_len), offset);
+    if (IsFixed(*segs)) sqe->opcode = IORING_OP_READ_FIXED;
+  }
+  Aim(sqe, file);
+  PreparedForDevice();
 }
 
-void RingPoller::Writev(RingOp& op, int fd, const Segment* segs, uint32_t count, uint64_t offset,
-                        int rw_flags) noexcept {
-  io_uring_prep_writev2(Prepare(&op), fd, segs, count, offset, rw_flags);
+void RingPoller::Writev(RingOp& op, RingFile file, const Segment* segs, uint32_t count,
+                        uint64_t offset, int rw_flags) noexcept {
+  io_uring_sqe* sqe = Prepare(&op);
+  if (count != 1) {
+    io_uring_prep_writev(sqe, file.fd, segs, count, offset);
+  } else {
+    io_uring_prep_write(sqe, file.fd, segs->iov_base, static_cast<unsigned>(segs->iov_len), offset);
+    if (IsFixed(*segs)) sqe->opcode = IORING_OP_WRITE_FIXED;
+  }
+  sqe->rw_flags = rw_flags;
+  Aim(sqe, file);
+  PreparedForDevice();
 }
 
-void RingPoller::Fdatasync(RingOp& op, int fd) noexcept {
-  io_uring_prep_fsync(Prepare(&op), fd, IORING_FSYNC_DATASYNC);
+void RingPoller::Fdatasync(RingOp& op, RingFile file) noexcept {
+  io_uring_sqe* sqe = Prepare(&op);
+  io_uring_prep_fsync(sqe, file.fd, IORING_FSYNC_DATASYNC);
+  Aim(sqe, file);
 }
 
-void RingPoller::Fallocate(RingOp& op, int fd, int mode, uint64_t offset,
+void RingPoller::Fallocate(RingOp& op, RingFile file, int mode, uint64_t offset,
                            uint64_t length) noexcept {
-  io_uring_prep_fallocate(Prepare(&op), fd, mode, static_cast<off_t>(offset),
+  io_uring_sqe* sqe = Prepare(&op);
+  io_uring_prep_fallocate(sqe, file.fd, mode, static_cast<off_t>(offset),
                           static_cast<off_t>(length));
+  Aim(sqe, file);
 }
 
-void RingPoller::Fadvise(RingOp& op, int fd, uint64_t offset, uint32_t length,
+void RingPoller::Fadvise(RingOp& op, RingFile file, uint64_t offset, uint32_t length,
                          int advice) noexcept {
-  io_uring_prep_fadvise(Prepare(&op), fd, offset, static_cast<off_t>(length), advice);
+  io_uring_sqe* sqe = Prepare(&op);
+  io_uring_prep_fadvise(sqe, file.fd, offset, static_cast<off_t>(length), advice);
+  Aim(sqe, file);
 }
 
 void RingPoller::Recvmsg(RingOp& op, int fd, msghdr* message, uint32_t flags) noexcept {

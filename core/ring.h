@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "core/bio.h"
@@ -16,6 +17,14 @@
 #include "core/stats.h"
 
 namespace sluice {
+
+// What an operation is done to: a descriptor, or its registered place in one ring's table, which
+// spares the kernel a look-up each time.
+struct RingFile {
+  RingFile(int descriptor) : fd(descriptor) {}  // NOLINT: a descriptor is one
+  int fd;
+  int slot = -1;  // < 0: none
+};
 
 class RingPoller final : public Poller {
  public:
@@ -27,16 +36,32 @@ class RingPoller final : public Poller {
   RingPoller& operator=(const RingPoller&) = delete;
 
   void Start() noexcept override;
+  // Registers the memory, or so much of its beginning as is our part of RLIMIT_MEMLOCK; data
+  // operations of one segment inside it are fixed-buffer ones. A refusal costs speed alone, and one
+  // warning a process.
+  void Favour(char* base, size_t bytes, uint16_t sharers) noexcept override;
+  // Empties the file table, or its files would be in use until the kernel has buried the ring:
+  // a file system could not be unmounted by who saw the process end.
+  void Finish() noexcept override;
+  size_t fixed_bytes() const { return fixed_bytes_; }
   void Poll(uint64_t timeout_ns, ReadyList& ready) noexcept override;
   void Wake() noexcept override;
 
+  // Gives an open file a place in the ring's table; without one when the table is full or the
+  // kernel has none. The kernel holds the file until RemoveFile(), whoever closes `fd` before.
+  RingFile AddFile(int fd) noexcept;
+  // REQUIRES: no operation on it is prepared or under way.
+  void RemoveFile(RingFile& file) noexcept;
+
   // Each prepares one operation; `op` and all memory named stay untouched until op.done has run.
-  void Readv(RingOp& op, int fd, const Segment* segs, uint32_t count, uint64_t offset) noexcept;
-  void Writev(RingOp& op, int fd, const Segment* segs, uint32_t count, uint64_t offset,
+  // What goes to a device is submitted a few at a time (kDeviceBatch), for it to begin early.
+  void Readv(RingOp& op, RingFile file, const Segment* segs, uint32_t count,
+             uint64_t offset) noexcept;
+  void Writev(RingOp& op, RingFile file, const Segment* segs, uint32_t count, uint64_t offset,
               int rw_flags) noexcept;  // rw_flags: RWF_DSYNC or 0
-  void Fdatasync(RingOp& op, int fd) noexcept;
-  void Fallocate(RingOp& op, int fd, int mode, uint64_t offset, uint64_t length) noexcept;
-  void Fadvise(RingOp& op, int fd, uint64_t offset, uint32_t length, int advice) noexcept;
+  void Fdatasync(RingOp& op, RingFile file) noexcept;
+  void Fallocate(RingOp& op, RingFile file, int mode, uint64_t offset, uint64_t length) noexcept;
+  void Fadvise(RingOp& op, RingFile file, uint64_t offset, uint32_t length, int advice) noexcept;
   void Recvmsg(RingOp& op, int fd, msghdr* message, uint32_t flags) noexcept;
   void Sendmsg(RingOp& op, int fd, const msghdr* message, uint32_t flags) noexcept;
   void Accept(RingOp& op, int fd) noexcept;                   // SOCK_CLOEXEC | SOCK_NONBLOCK
@@ -50,8 +75,12 @@ class RingPoller final : public Poller {
  private:
   RingPoller() = default;
   io_uring_sqe* Prepare(RingOp* op) noexcept;
+  static void Aim(io_uring_sqe* sqe, const RingFile& file) noexcept;
+  bool IsFixed(const Segment& segment) const noexcept;
+  void PreparedForDevice() noexcept;
   void ArmWake() noexcept;
   void Submit() noexcept;
+  void SubmitOnly() noexcept;
   bool Reap(ReadyList& ready) noexcept;
 
   io_uring ring_{};
@@ -59,7 +88,12 @@ class RingPoller final : public Poller {
   int event_fd_ = -1;
   uint64_t event_count_ = 0;
   RingOp wake_;
-  ReadyList early_;  // reaped to make room, for the next Poll()
+  char* fixed_base_ = nullptr;  // registered as buffer 0
+  size_t fixed_bytes_ = 0;
+  std::vector<int> free_slots_;  // of the file table; the last is taken first
+  bool has_file_table_ = false;
+  unsigned device_ops_ = 0;  // prepared since the last submission
+  ReadyList early_;          // reaped to make room, for the next Poll()
   Counter enters_;
   Counter sqes_;
 };

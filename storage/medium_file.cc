@@ -80,6 +80,12 @@ void FileMedium::Attach(uint16_t) noexcept {
   SLUICE_CHECK(reactor_ == nullptr);
   reactor_ = Reactor::Current();
   ring_ = static_cast<RingPoller*>(&reactor_->poller());
+  target_ = ring_->AddFile(file_.fd());
+}
+
+FileMedium::~FileMedium() {
+  if (target_.slot < 0) return;
+  reactor_->Post([ring = ring_, target = target_]() mutable { ring->RemoveFile(target); });
 }
 
 Started FileMedium::Start(MediumIo& io) noexcept {
@@ -97,21 +103,20 @@ Started FileMedium::Start(MediumIo& io) noexcept {
 }
 
 Started FileMedium::Issue(MediumIo& io) noexcept {
-  const int fd = file_.fd();
   switch (io.what) {
     case Op::kRead:
-      ring_->Readv(io.op, fd, io.segs, io.seg_count, io.offset);
+      ring_->Readv(io.op, target_, io.segs, io.seg_count, io.offset);
       return Started::kPending;
     case Op::kWrite:
-      ring_->Writev(io.op, fd, io.segs, io.seg_count, io.offset,
+      ring_->Writev(io.op, target_, io.segs, io.seg_count, io.offset,
                     (io.flags & kFua) != 0 ? RWF_DSYNC : 0);
       return Started::kPending;
     case Op::kFlush:
-      ring_->Fdatasync(io.op, fd);
+      ring_->Fdatasync(io.op, target_);
       return Started::kPending;
     case Op::kCache:
       if (facts_.direct) break;
-      ring_->Fadvise(io.op, fd, io.offset, io.length, POSIX_FADV_WILLNEED);
+      ring_->Fadvise(io.op, target_, io.offset, io.length, POSIX_FADV_WILLNEED);
       return Started::kPending;
     case Op::kTrim:
     case Op::kZero:
@@ -138,7 +143,7 @@ Started FileMedium::IssueEffect(MediumIo& io, Effect effect) noexcept {
   if (effect == Effect::kDiscard) {
     Discard(io);
   } else {
-    ring_->Fallocate(io.op, file_.fd(), FallocateMode(effect), io.offset, io.length);
+    ring_->Fallocate(io.op, target_, FallocateMode(effect), io.offset, io.length);
   }
   return Started::kPending;
 }

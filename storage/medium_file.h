@@ -42,8 +42,9 @@ class FileMedium final : public Medium {
   // Control path; blocks. Errors name the path. `worker` outlives the medium.
   static absl::StatusOr<std::unique_ptr<FileMedium>> Open(const FileOptions& options,
                                                           Worker& worker);
-  // REQUIRES: nothing is under way.
-  ~FileMedium() override = default;
+  // REQUIRES: nothing is under way; the reactor that it is attached to still exists. The file is
+  // closed when that reactor has turned once more, or is gone.
+  ~FileMedium() override;
 
   const MediumLimits& limits() const noexcept override { return facts_.limits; }
   // REQUIRES: the reactor's poller is a RingPoller.
@@ -57,7 +58,7 @@ class FileMedium final : public Medium {
 
  private:
   FileMedium(ExclusiveFile file, FileFacts facts, Worker& worker)
-      : file_(std::move(file)), facts_(std::move(facts)), worker_(worker) {}
+      : file_(std::move(file)), target_(file_.fd()), facts_(std::move(facts)), worker_(worker) {}
 
   void Ended(MediumIo& io, int32_t result) noexcept;
   Started Issue(MediumIo& io) noexcept;
@@ -67,6 +68,7 @@ class FileMedium final : public Medium {
   void Discard(MediumIo& io) noexcept;
 
   ExclusiveFile file_;
+  RingFile target_;  // the same, as the ring knows it
   FileFacts facts_;
   Worker& worker_;
   Reactor* reactor_ = nullptr;

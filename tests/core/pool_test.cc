@@ -115,6 +115,29 @@ TEST(BufferPool, TakenMemoryNeverOverlapsAndAllOfItComesBackWhole) {
   }
 }
 
+TEST(BufferPool, TheFirstPartIsGivenOutBeforeTheRest) {
+  BufferPool pool(2 * BufferPool::kHotBytes);
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(pool.base()) % (2 * kMiB), 0u) << "for huge pages";
+  const auto is_hot = [&](const Taken& taken) {
+    return taken.segs[0].iov_base < pool.base() + pool.hot_bytes();
+  };
+  constexpr size_t kBlocks = BufferPool::kHotBytes / (64 * kKiB);
+  std::vector<Taken> held(2 * kBlocks);
+  for (size_t i = 0; i < held.size(); ++i) {
+    ASSERT_TRUE(Take(pool, 64 * kKiB, held[i]));
+    EXPECT_EQ(is_hot(held[i]), i < kBlocks) << i;
+  }
+  // One of each part came back, the hot one first: it still goes first.
+  pool.Give(held[3].segs, held[3].count);
+  pool.Give(held[kBlocks + 3].segs, held[kBlocks + 3].count);
+  ASSERT_TRUE(Take(pool, 4096, held[3]));
+  EXPECT_TRUE(is_hot(held[3]));
+  ASSERT_TRUE(Take(pool, 64 * kKiB, held[kBlocks + 3]));
+  EXPECT_FALSE(is_hot(held[kBlocks + 3])) << "the hot part has no such block left";
+  for (const Taken& taken : held) pool.Give(taken.segs, taken.count);
+  EXPECT_EQ(pool.free_bytes(), pool.bytes());
+}
+
 // Fills the pool with blocks of `bytes` and gives every second one back.
 std::vector<Taken> Comb(BufferPool& pool, uint32_t bytes) {
   std::map<void*, Taken> by_address;

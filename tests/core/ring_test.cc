@@ -19,62 +19,13 @@
 #include <vector>
 
 #include "core/units.h"
+#include "tests/core/ring_fixture.h"
 
 namespace sluice {
 namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
-
-struct TestOp : RingOp {
-  TestOp() {
-    done = [](RingOp& op) noexcept { ++static_cast<TestOp&>(op).ended; };
-  }
-  int ended = 0;
-};
-
-class Fd {
- public:
-  explicit Fd(int fd) : fd_(fd) { EXPECT_GE(fd, 0) << strerror(errno); }
-  ~Fd() { close(fd_); }
-  Fd(const Fd&) = delete;
-  Fd& operator=(const Fd&) = delete;
-  operator int() const { return fd_; }
-
- private:
-  int fd_;
-};
-
-class Ring : public ::testing::Test {
- protected:
-  void SetUp() override {
-    auto made = RingPoller::Create();
-    ASSERT_TRUE(made.ok()) << made.status();
-    ring_ = *std::move(made);
-    ring_->Start();
-    Poll(0);  // the wake-up's own read is submitted
-  }
-
-  void Poll(uint64_t timeout_ns) {
-    ReadyList ready;
-    ring_->Poll(timeout_ns, ready);
-    while (!ready.empty()) {
-      RingOp& op = ready.front();
-      ready.pop_front();
-      op.done(op);
-    }
-  }
-
-  // The result of `op`, awaited at most ten seconds.
-  int32_t Result(TestOp& op) {
-    const auto end = steady_clock::now() + std::chrono::seconds(10);
-    while (op.ended == 0 && steady_clock::now() < end) Poll(100 * kMillisecond);
-    EXPECT_EQ(op.ended, 1);
-    return op.result;
-  }
-
-  std::unique_ptr<RingPoller> ring_;
-};
 
 struct Socketpair {
   Socketpair() { EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0); }

@@ -308,6 +308,21 @@ TEST_F(OddFileSystem, R21_FullFailsTheOneWriteAndLeavesItsNeighbours) {
   EXPECT_EQ(drive.Effect(Op::kFlush), 0);
 }
 
+TEST(FileMedium, AClosedDriveLeavesItsPlaceInTheRingToTheNextOne) {
+  const sim::TempDir dir;
+  Drive drive({.path = dir.Sparse("first", kSize)});
+  const std::string path = dir.Sparse("second", kSize);
+  for (uint32_t round = 1; round <= 3; ++round) {
+    drive.medium.reset();
+    drive.In([] {});  // the turn after which the file is closed
+    drive.medium = *FileMedium::Open({.path = path}, drive.worker);
+    drive.Attach(*drive.medium);
+    EXPECT_EQ(drive.Write(0, Pattern(0, 8192, round)), 8192);
+    EXPECT_EQ(drive.Read(0, 8192), Pattern(0, 8192, round));
+    EXPECT_EQ(drive.Effect(Op::kFlush), 0);
+  }
+}
+
 // --- Block devices. ---
 
 TEST(FileMedium, AllOfADeviceIsData) {
