@@ -208,21 +208,24 @@ void RingPoller::Submit() noexcept {
 }
 
 void RingPoller::Poll(uint64_t timeout_ns, ReadyList& ready) noexcept {
-  const unsigned prepared = io_uring_sq_ready(&ring_);
   if (!early_.empty()) {
     ready.splice(ready.end(), early_);
     timeout_ns = 0;
   }
+  if (timeout_ns != 0 || direct_count_ > kDirectMax) ArmReceives();
   if (timeout_ns == 0) {
+    TryReceives(ready);
+    if (io_uring_sq_ready(&ring_) > 0) ArmReceives();  // an enter is due: they go along
     // Both modes with task work of their own set the flag when there is some; the plain mode needs
     // none, for its task work interrupts the thread.
+    const unsigned prepared = io_uring_sq_ready(&ring_);
     const bool pending = (__atomic_load_n(ring_.sq.kflags, __ATOMIC_RELAXED) &
                           (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
     if (prepared > 0 || pending) Submit();
     Reap(ready);
     return;
   }
-  if (io_uring_cq_ready(&ring_) > 0 && prepared == 0) {
+  if (io_uring_cq_ready(&ring_) > 0 && io_uring_sq_ready(&ring_) == 0) {
     Reap(ready);
     return;
   }
@@ -313,8 +316,60 @@ void RingPoller::Fadvise(RingOp& op, RingFile file, uint64_t offset, uint32_t le
   Aim(sqe, file);
 }
 
-void RingPoller::Recvmsg(RingOp& op, int fd, msghdr* message, uint32_t flags) noexcept {
-  io_uring_prep_recvmsg(Prepare(&op), fd, message, flags);
+void RingPoller::Receive(ReceiveOp& op, int fd, const Segment* to, size_t count) noexcept {
+  op.fd = fd;
+  op.message.msg_iov = const_cast<Segment*>(to);
+  op.message.msg_iovlen = count;
+  op.tries = 0;
+  op.direct = true;
+  direct_.push_back(op);
+  ++direct_count_;
+}
+
+void RingPoller::TryReceives(ReadyList& ready) noexcept {
+  for (auto next = direct_.begin(); next != direct_.end();) {
+    auto& op = static_cast<ReceiveOp&>(*next++);
+    const Segment& first = op.message.msg_iov[0];
+    const ssize_t got = op.message.msg_iovlen == 1
+                            ? recv(op.fd, first.iov_base, first.iov_len, MSG_DONTWAIT)
+                            : recvmsg(op.fd, &op.message, MSG_DONTWAIT);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
+      if (++op.tries == kDirectTries) ArmReceive(op);
+      continue;
+    }
+    op.result = got < 0 ? -errno : static_cast<int32_t>(got);
+    op.cqe_flags = 0;
+    LeaveDirect(op);
+    ready.push_back(op);
+  }
+}
+
+void RingPoller::LeaveDirect(ReceiveOp& op) noexcept {
+  op.direct = false;
+  direct_.erase(direct_.iterator_to(op));
+  --direct_count_;
+}
+
+void RingPoller::ArmReceive(ReceiveOp& op) noexcept {
+  LeaveDirect(op);
+  const Segment& first = op.message.msg_iov[0];
+  if (op.message.msg_iovlen == 1) {
+    io_uring_prep_recv(Prepare(&op), op.fd, first.iov_base, first.iov_len, 0);
+  } else {
+    io_uring_prep_recvmsg(Prepare(&op), op.fd, &op.message, 0);
+  }
+}
+
+void RingPoller::ArmReceives() noexcept {
+  while (!direct_.empty()) ArmReceive(static_cast<ReceiveOp&>(direct_.front()));
+}
+
+void RingPoller::CancelReceive(ReceiveOp& op) noexcept {
+  if (!op.direct) return CancelOp(op);
+  LeaveDirect(op);
+  op.result = -ECANCELED;
+  op.cqe_flags = 0;
+  early_.push_back(op);
 }
 
 void RingPoller::Sendmsg(RingOp& op, int fd, const msghdr* message, uint32_t flags) noexcept {

@@ -8,22 +8,21 @@
 
 #include "core/check.h"
 #include "core/reactor.h"
-#include "core/ring.h"
 
 namespace sluice {
 
 PlainTransport::PlainTransport(int fd) : fd_(fd) {
   receive_.owner = this;
   receive_.done = [](RingOp& op) noexcept {
-    auto& step = static_cast<Step&>(op);
-    step.busy = false;
-    step.owner->user_->OnReceived(step.result);
+    auto& receive = static_cast<Reception&>(op);
+    receive.busy = false;
+    receive.owner->user_->OnReceived(receive.result);
   };
   writable_.owner = this;
   writable_.done = [](RingOp& op) noexcept {
-    auto& step = static_cast<Step&>(op);
-    step.busy = false;
-    step.owner->user_->OnWritable();
+    auto& wait = static_cast<Wait&>(op);
+    wait.busy = false;
+    wait.owner->user_->OnWritable();
   };
 }
 
@@ -41,13 +40,11 @@ void PlainTransport::Attach(Reactor& reactor, User& user) noexcept {
 void PlainTransport::Receive(const iovec* to, size_t count) noexcept {
   SLUICE_CHECK(!receive_.busy);
   receive_.busy = true;
-  incoming_.msg_iov = const_cast<iovec*>(to);
-  incoming_.msg_iovlen = count;
-  ring_->Recvmsg(receive_, fd_, &incoming_, 0);
+  ring_->Receive(receive_, fd_, to, count);
 }
 
 void PlainTransport::CancelReceive() noexcept {
-  if (receive_.busy) ring_->CancelOp(receive_);
+  if (receive_.busy) ring_->CancelReceive(receive_);
 }
 
 int PlainTransport::Send(const iovec* from, size_t count) noexcept {
@@ -68,7 +65,7 @@ void PlainTransport::ShutdownWrite() noexcept { shutdown(fd_, SHUT_WR); }
 
 void PlainTransport::Abort() noexcept {
   shutdown(fd_, SHUT_RDWR);
-  if (receive_.busy) ring_->CancelOp(receive_);
+  if (receive_.busy) ring_->CancelReceive(receive_);
   if (writable_.busy) ring_->CancelOp(writable_);
 }
 

@@ -11,12 +11,11 @@
 #include <cstdint>
 #include <memory>
 
-#include "core/poller.h"
+#include "core/ring.h"
 
 namespace sluice {
 
 class Reactor;
-class RingPoller;
 
 class Transport {
  public:
@@ -82,7 +81,11 @@ class PlainTransport final : public Transport {
   bool PeerClosed() const noexcept override;
 
  private:
-  struct Step : RingOp {
+  struct Reception : ReceiveOp {
+    PlainTransport* owner = nullptr;
+    bool busy = false;
+  };
+  struct Wait : RingOp {
     PlainTransport* owner = nullptr;
     bool busy = false;
   };
@@ -90,9 +93,8 @@ class PlainTransport final : public Transport {
   RingPoller* ring_ = nullptr;
   User* user_ = nullptr;
   int fd_;
-  Step receive_;
-  Step writable_;
-  msghdr incoming_{};
+  Reception receive_;
+  Wait writable_;
 };
 
 }  // namespace sluice

@@ -227,21 +227,22 @@ class Echo {
   explicit Echo(int fd) : fd_(fd) {
     receive_.echo = send_.echo = this;
     receive_.done = [](RingOp& op) noexcept {
-      if (op.result > 0) static_cast<Op&>(op).echo->Answer(static_cast<size_t>(op.result));
+      if (op.result > 0) static_cast<Input&>(op).echo->Answer(static_cast<size_t>(op.result));
     };
     send_.done = [](RingOp& op) noexcept { EXPECT_GT(op.result, 0); };
-    message_.msg_iov = &segment_;
-    message_.msg_iovlen = 1;
     answer_.msg_iov = &answer_segment_;
     answer_.msg_iovlen = 1;
   }
   void Receive() {
     segment_ = {bytes_, sizeof(bytes_)};
-    Ring().Recvmsg(receive_, fd_, &message_, 0);
+    Ring().Receive(receive_, fd_, &segment_, 1);
   }
 
  private:
-  struct Op : RingOp {
+  struct Input : ReceiveOp {
+    Echo* echo = nullptr;
+  };
+  struct Output : RingOp {
     Echo* echo = nullptr;
   };
   static RingPoller& Ring() { return static_cast<RingPoller&>(Reactor::Current()->poller()); }
@@ -252,11 +253,10 @@ class Echo {
     Receive();
   }
   int fd_;
-  Op receive_;
-  Op send_;
+  Input receive_;
+  Output send_;
   Segment segment_{};
   Segment answer_segment_{};
-  msghdr message_{};
   msghdr answer_{};
   char bytes_[64];
   char answer_bytes_[64];

@@ -15,12 +15,15 @@
 
 namespace sluice {
 
-struct TestOp : RingOp {
-  TestOp() {
-    done = [](RingOp& op) noexcept { ++static_cast<TestOp&>(op).ended; };
+template <typename Op>
+struct Counted : Op {
+  Counted() {
+    Op::done = [](RingOp& op) noexcept { ++static_cast<Counted&>(op).ended; };
   }
   int ended = 0;
 };
+using TestOp = Counted<RingOp>;
+using TestReceive = Counted<ReceiveOp>;
 
 class Fd {
  public:
@@ -56,7 +59,8 @@ class Ring : public ::testing::Test {
   }
 
   // The result of `op`, awaited at most ten seconds.
-  int32_t Result(TestOp& op) {
+  template <typename Op>
+  int32_t Result(Counted<Op>& op) {
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
     while (op.ended == 0 && std::chrono::steady_clock::now() < end) Poll(100 * kMillisecond);
     EXPECT_EQ(op.ended, 1);

@@ -109,11 +109,8 @@ TEST_F(Ring, AcceptsReceivesAndSends) {
 
   char got[8] = {};
   Segment in = {got, sizeof(got)};
-  msghdr message{};
-  message.msg_iov = &in;
-  message.msg_iovlen = 1;
-  TestOp receive;
-  ring_->Recvmsg(receive, server, &message, 0);
+  TestReceive receive;
+  ring_->Receive(receive, server, &in, 1);
   Poll(0);
   EXPECT_EQ(receive.ended, 0) << "a receive waits, on a non-blocking socket too";
   ASSERT_EQ(write(client, "ping", 4), 4);
@@ -131,6 +128,134 @@ TEST_F(Ring, AcceptsReceivesAndSends) {
   char back[8] = {};
   EXPECT_EQ(read(client, back, sizeof(back)), 4);
   EXPECT_STREQ(back, "pong");
+}
+
+// --- receives ---
+
+struct Reader {
+  explicit Reader(RingPoller& ring, int fd) : ring_(ring), fd_(fd) {}
+  void Receive() {
+    in_[0] = {bytes, 4};
+    in_[1] = {bytes + 4, 4};
+    ring_.Receive(op, fd_, in_, 2);
+  }
+  TestReceive op;
+  char bytes[9] = {};
+
+ private:
+  RingPoller& ring_;
+  int fd_;
+  Segment in_[2];
+};
+
+TEST_F(Ring, ALookForWorkReceivesWithoutEnteringTheRing) {
+  Socketpair pair;
+  Reader reader(*ring_, pair.fds[0]);
+  reader.Receive();
+  const uint64_t enters = ring_->enters();
+  const uint64_t sqes = ring_->sqes();
+  Poll(0);
+  EXPECT_EQ(reader.op.ended, 0);
+  ASSERT_EQ(write(pair.fds[1], "request", 7), 7);
+  Poll(0);
+  ASSERT_EQ(reader.op.ended, 1);
+  EXPECT_EQ(reader.op.result, 7);
+  EXPECT_STREQ(reader.bytes, "request");
+  EXPECT_EQ(ring_->enters(), enters);
+  EXPECT_EQ(ring_->sqes(), sqes);
+}
+
+TEST_F(Ring, AWaitTakesReceivesAlongInItsOneEnter) {
+  Socketpair pair;
+  Reader reader(*ring_, pair.fds[0]);
+  reader.Receive();
+  const uint64_t enters = ring_->enters();
+  ASSERT_EQ(write(pair.fds[1], "request", 7), 7);
+  Poll(kForever);
+  EXPECT_EQ(reader.op.ended, 1);
+  EXPECT_EQ(reader.op.result, 7);
+  EXPECT_STREQ(reader.bytes, "request");
+  EXPECT_EQ(ring_->enters(), enters + 1);
+}
+
+TEST_F(Ring, AnEnterThatIsDueTakesReceivesAlong) {
+  Socketpair pair;
+  Fd zero(open("/dev/zero", O_RDONLY | O_CLOEXEC));
+  char byte;
+  const Segment in = {&byte, 1};
+  Reader reader(*ring_, pair.fds[0]);
+  TestOp read;
+  reader.Receive();
+  ring_->Readv(read, zero, &in, 1, 0);
+  const uint64_t enters = ring_->enters();
+  Poll(0);
+  EXPECT_EQ(ring_->enters(), enters + 1);
+  for (int i = 0; i < 1000; ++i) Poll(0);
+  EXPECT_LE(ring_->enters(), enters + 2) << "the read's completion at most, none for the receive";
+  ASSERT_EQ(write(pair.fds[1], "request", 7), 7);
+  EXPECT_EQ(Result(reader.op), 7);
+}
+
+TEST_F(Ring, ASocketThatStaysSilentIsLeftToTheRing) {
+  Socketpair pair;
+  Reader reader(*ring_, pair.fds[0]);
+  reader.Receive();
+  const uint64_t sqes = ring_->sqes();
+  for (int i = 0; i < 1000; ++i) Poll(0);
+  EXPECT_EQ(ring_->sqes(), sqes + 1);
+  const uint64_t enters = ring_->enters();
+  for (int i = 0; i < 1000; ++i) Poll(0);
+  EXPECT_EQ(ring_->enters(), enters) << "and looks cost nothing then";
+  ASSERT_EQ(write(pair.fds[1], "request", 7), 7);
+  EXPECT_EQ(Result(reader.op), 7);
+  EXPECT_STREQ(reader.bytes, "request");
+}
+
+TEST_F(Ring, ManySocketsAreLeftToTheRingTogether) {
+  std::deque<Socketpair> pairs(20);
+  std::deque<Reader> readers;
+  for (Socketpair& pair : pairs) readers.emplace_back(*ring_, pair.fds[0]).Receive();
+  const uint64_t enters = ring_->enters();
+  const uint64_t sqes = ring_->sqes();
+  Poll(0);
+  EXPECT_EQ(ring_->enters(), enters + 1);
+  EXPECT_EQ(ring_->sqes(), sqes + 20);
+  for (Socketpair& pair : pairs) ASSERT_EQ(write(pair.fds[1], "request", 7), 7);
+  for (Reader& reader : readers) EXPECT_EQ(Result(reader.op), 7);
+}
+
+TEST_F(Ring, ReceivesTellTheEndOfTheStreamAndErrors) {
+  Socketpair pair;
+  Reader reader(*ring_, pair.fds[0]);
+  ASSERT_EQ(shutdown(pair.fds[1], SHUT_WR), 0);
+  reader.Receive();
+  Poll(0);
+  EXPECT_EQ(reader.op.ended, 1);
+  EXPECT_EQ(reader.op.result, 0);
+  Reader nobody(*ring_, -1);
+  nobody.Receive();
+  Poll(0);
+  EXPECT_EQ(nobody.op.ended, 1);
+  EXPECT_EQ(nobody.op.result, -EBADF);
+}
+
+TEST_F(Ring, ACancelledReceiveEndsOnceAndTakesNothing) {
+  Socketpair pair;
+  Reader direct(*ring_, pair.fds[0]);
+  direct.Receive();
+  ASSERT_EQ(write(pair.fds[1], "request", 7), 7);
+  ring_->CancelReceive(direct.op);
+  EXPECT_EQ(direct.op.ended, 0) << "never from inside the call";
+  EXPECT_EQ(Result(direct.op), -ECANCELED);
+  Reader next(*ring_, pair.fds[0]);
+  next.Receive();
+  EXPECT_EQ(Result(next.op), 7) << "the bytes are still there";
+
+  Reader armed(*ring_, pair.fds[0]);
+  armed.Receive();
+  Poll(kMillisecond);
+  ring_->CancelReceive(armed.op);
+  EXPECT_EQ(Result(armed.op), -ECANCELED);
 }
 
 TEST_F(Ring, PollTellsWhatHappened) {
