@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/reactor.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -27,14 +25,9 @@ class CurrentScope {
 
 constexpr uint64_t kSpinMinNs = 2 * kMicrosecond;  // a budget below this is not worth a spin
 constexpr uint64_t kSpinTrafficNs = kMillisecond;  // no spin after this long without work
+constexpr uint64_t kPreemptedLookNs = 100 * kMicrosecond;  // a look is a system call
 constexpr uint64_t kLoadWindowNs = 100 * kMillisecond;
 constexpr int kFinishMax = 4096;  // bios finished before the turn goes on
-
-int64_t InvoluntarySwitches() {
-  rusage usage{};
-  getrusage(RUSAGE_THREAD, &usage);
-  return usage.ru_nivcsw;
-}
 
 }  // namespace
 
@@ -303,7 +296,7 @@ void Reactor::Sleep() noexcept {
 }
 
 // Looks for completions and mail for a short while before the costly sleep. Only behind recent
-// traffic, and only while nobody else needs the CPU: involuntary switches end it.
+// traffic, and only while nobody else needs the CPU: having been preempted ends it.
 bool Reactor::Spin() noexcept {
   if (spin_ns_ < kSpinMinNs || now_ns_ - last_work_ns_ > kSpinTrafficNs) return false;
   uint64_t end_ns = now_ns_ + spin_ns_;
@@ -317,13 +310,19 @@ bool Reactor::Spin() noexcept {
     RefreshNow();
   }
   window_spun_ns_ += now_ns_ - begin_ns;
-  const int64_t preempted = InvoluntarySwitches();
+  YieldToOthers();
+  return found;
+}
+
+void Reactor::YieldToOthers() noexcept {
+  if (now_ns_ - preempted_look_ns_ < kPreemptedLookNs) return;
+  preempted_look_ns_ = now_ns_;
+  const uint64_t preempted = clock_.ThreadPreemptions();
   if (preempted > preempted_) {
     spin_ns_ = 0;
     spin_learns_ns_ = now_ns_ + kSpinTrafficNs;
   }
   preempted_ = preempted;
-  return found;
 }
 
 // A wait that the longest spin would have covered asks for longer spins, any other for shorter

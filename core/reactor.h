@@ -140,6 +140,7 @@ class Reactor {
   void Wait(bool may_sleep, bool busy) noexcept;
   bool Spin() noexcept;
   void Sleep() noexcept;
+  void YieldToOthers() noexcept;
   void LearnToSpin(uint64_t waited_ns) noexcept;
   void AccountLoad() noexcept;
 
@@ -175,7 +176,8 @@ class Reactor {
   uint64_t spin_ns_;  // today's budget: grows while waits are short, shrinks while they are long
   uint64_t spin_learns_ns_ = 0;  // it does not grow before this: somebody wanted the CPU
   uint64_t last_work_ns_ = 0;
-  int64_t preempted_ = 0;  // involuntary switches seen at the last look
+  uint64_t preempted_ = 0;  // times, as of the last look
+  uint64_t preempted_look_ns_ = 0;
   uint64_t timers_from_ns_ = 0;
   std::atomic<uint64_t> window_start_ns_;
   uint64_t window_cpu_ns_ = 0;   // the thread's CPU time at its start

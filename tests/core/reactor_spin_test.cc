@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+// Looking for work before sleeping: when, how long, and when not at all.
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "core/reactor.h"
+#include "core/units.h"
+
+namespace sluice {
+namespace {
+
+constexpr uint64_t kBudgetNs = 50 * kMicrosecond;
+
+// Each reading takes a microsecond.
+class TickingClock final : public Clock {
+ public:
+  uint64_t NowNs() noexcept override { return now_ns += kMicrosecond; }
+  uint64_t ThreadPreemptions() noexcept override { return preemptions; }
+  uint64_t now_ns = kSecond;
+  uint64_t preemptions = 0;
+};
+
+// The next request comes at a set time; whoever sleeps is woken by it.
+class ScriptedPoller final : public Poller {
+ public:
+  explicit ScriptedPoller(TickingClock& clock) : clock_(clock) {
+    request_.done = [](RingOp&) noexcept {};
+  }
+
+  void Start() noexcept override {}
+  void Wake() noexcept override {}
+  void Poll(uint64_t timeout_ns, ReadyList& ready) noexcept override {
+    if (timeout_ns == 0) {
+      ++looks;
+    } else {
+      ++sleeps;
+      clock_.now_ns = std::max(clock_.now_ns, arrives_ns);
+    }
+    if (arrives_ns == 0 || clock_.now_ns < arrives_ns) return;
+    arrives_ns = 0;
+    ready.push_back(request_);
+  }
+
+  uint64_t arrives_ns = 0;
+  int looks = 0;
+  int sleeps = 0;
+
+ private:
+  TickingClock& clock_;
+  RingOp request_;
+};
+
+struct Count {
+  int looks;
+  int sleeps;
+};
+
+class Spinning : public ::testing::Test {
+ protected:
+  void Start(uint64_t budget_ns) {
+    ReactorOptions options;
+    options.credits = 16;
+    options.buffer_bytes = kMiB;
+    options.poll_budget_ns = budget_ns;
+    auto poller = std::make_unique<ScriptedPoller>(clock_);
+    poller_ = poller.get();
+    std::vector<std::unique_ptr<Poller>> pollers;
+    pollers.push_back(std::move(poller));
+    set_ = std::make_unique<ReactorSet>(std::move(pollers), clock_, options);
+    RequestAfter(kMicrosecond);  // traffic has begun
+  }
+
+  // Serves what has come, then waits for a request that comes so long after that.
+  Count RequestAfter(uint64_t wait_ns) {
+    poller_->looks = poller_->sleeps = 0;
+    poller_->arrives_ns = clock_.now_ns + wait_ns;
+    set_->at(0).Turn(true);
+    return {poller_->looks, poller_->sleeps};
+  }
+
+  TickingClock clock_;
+  ScriptedPoller* poller_ = nullptr;
+  std::unique_ptr<ReactorSet> set_;
+};
+
+TEST_F(Spinning, ARequestWithinTheBudgetIsFoundWithoutSleeping) {
+  Start(kBudgetNs);
+  for (int i = 0; i < 100; ++i) {
+    const Count count = RequestAfter(20 * kMicrosecond);
+    EXPECT_GT(count.looks, 0);
+    EXPECT_EQ(count.sleeps, 0);
+  }
+}
+
+TEST_F(Spinning, NothingIsLookedForWhenItIsOff) {
+  Start(0);
+  for (int i = 0; i < 100; ++i) {
+    const Count count = RequestAfter(20 * kMicrosecond);
+    EXPECT_EQ(count.looks, 0);
+    EXPECT_EQ(count.sleeps, 1);
+  }
+}
+
+TEST_F(Spinning, ALookIsNoLongerThanTheBudget) {
+  Start(kBudgetNs);
+  const Count count = RequestAfter(10 * kMillisecond);
+  EXPECT_GT(count.looks, 10);
+  EXPECT_LE(count.looks, 51) << "one a microsecond";
+  EXPECT_EQ(count.sleeps, 1);
+}
+
+TEST_F(Spinning, FruitlessLooksHalveUntilThereAreNone) {
+  Start(kBudgetNs);
+  int before = RequestAfter(10 * kMillisecond).looks;
+  for (int i = 0; i < 5; ++i) {
+    const int looks = RequestAfter(10 * kMillisecond).looks;
+    EXPECT_LE(looks, before / 2 + 2);
+    before = looks;
+  }
+  EXPECT_EQ(before, 0);
+}
+
+TEST_F(Spinning, ShortWaitsBringThemBack) {
+  Start(kBudgetNs);
+  for (int i = 0; i < 10; ++i) RequestAfter(10 * kMillisecond);
+  for (int i = 0; i < 10; ++i) RequestAfter(20 * kMicrosecond);
+  EXPECT_EQ(RequestAfter(20 * kMicrosecond).sleeps, 0);
+}
+
+TEST_F(Spinning, NothingIsLookedForAMillisecondAfterTheLastWork) {
+  Start(kBudgetNs);
+  RequestAfter(20 * kMicrosecond);
+  set_->at(0).Turn();  // serves it, and does not wait
+  clock_.now_ns += kMillisecond;
+  const Count count = RequestAfter(20 * kMicrosecond);
+  EXPECT_EQ(count.looks, 0);
+  EXPECT_EQ(count.sleeps, 1);
+}
+
+TEST_F(Spinning, WhoeverWantsTheCpuEndsItForAWhile) {
+  Start(kBudgetNs);
+  for (int i = 0; i < 10; ++i) RequestAfter(20 * kMicrosecond);
+  ++clock_.preemptions;
+  for (int i = 0; i < 20; ++i) RequestAfter(20 * kMicrosecond);  // one of these looks at it
+  EXPECT_EQ(RequestAfter(20 * kMicrosecond).looks, 0);
+  clock_.now_ns += kMillisecond;
+  for (int i = 0; i < 10; ++i) RequestAfter(20 * kMicrosecond);
+  EXPECT_EQ(RequestAfter(20 * kMicrosecond).sleeps, 0) << "and it comes back";
+}
+
+}  // namespace
+}  // namespace sluice
