@@ -28,7 +28,7 @@ struct Words {
   std::vector<std::string> nbd;
   std::string grpc, http, bufq, create, block_size, socket_mode, socket_owner, state_dir, target;
   bool buffered = false, readonly = false, insecure_tcp = false;
-  uint32_t reactors = 0, drain_timeout_s = 30;
+  uint32_t reactors = 0, poll_us = 50, drain_timeout_s = 30;
 };
 
 void Declare(CLI::App& app, CLI::App& serve, Words& words) {
@@ -62,6 +62,10 @@ void Declare(CLI::App& app, CLI::App& serve, Words& words) {
       ->option_text("N");
   serve.add_option("--reactors", words.reactors, "threads that serve, 1 to 64")
       ->option_text("N [one per usable CPU]");
+  serve
+      .add_option("--poll-us", words.poll_us,
+                  "look for the next request so long before sleeping, behind traffic; 0: never")
+      ->option_text("N [50]");
   serve
       .add_option("--drain-timeout", words.drain_timeout_s,
                   "seconds that requests in flight have on SIGTERM")
@@ -121,12 +125,19 @@ absl::StatusOr<DiskSpec> DiskOf(const Words& words) {
 // The flag that set what `key` names.
 std::string FlagOf(const std::string& key) {
   static const std::map<std::string, std::string> kFlags = {
-      {"disk[0].path", "TARGET"},           {"disk[0].memory_bytes", "TARGET"},
-      {"disk[0].null_bytes", "TARGET"},     {"disk[0].create_bytes", "--create"},
-      {"disk[0].bufq", "--bufq"},           {"disk[0].block_size_bytes", "--block-size"},
-      {"export[0].name", "--name"},         {"limits.drain_timeout_s", "--drain-timeout"},
-      {"nbd.socket_mode", "--socket-mode"}, {"nbd.socket_owner", "--socket-owner"},
-      {"reactors", "--reactors"},           {"state_dir", "--state-dir"},
+      {"disk[0].path", "TARGET"},
+      {"disk[0].memory_bytes", "TARGET"},
+      {"disk[0].null_bytes", "TARGET"},
+      {"disk[0].create_bytes", "--create"},
+      {"disk[0].bufq", "--bufq"},
+      {"disk[0].block_size_bytes", "--block-size"},
+      {"export[0].name", "--name"},
+      {"limits.drain_timeout_s", "--drain-timeout"},
+      {"nbd.socket_mode", "--socket-mode"},
+      {"nbd.socket_owner", "--socket-owner"},
+      {"reactors", "--reactors"},
+      {"state_dir", "--state-dir"},
+      {"poll_us", "--poll-us"},
   };
   if (key.starts_with("nbd.listen")) return "--nbd";
   const auto found = kFlags.find(key);
@@ -155,6 +166,7 @@ absl::StatusOr<Config> ConfigOf(const CLI::App& serve, const Words& words) {
   }
   config.reactors = words.reactors;
   config.state_dir = words.state_dir;
+  config.poll_us = words.poll_us;
   config.limits.drain_timeout_s = words.drain_timeout_s;
   auto disk = DiskOf(words);
   if (!disk.ok()) return disk.status();

@@ -218,6 +218,7 @@ Problem Convert(const v1::Config& from, Config& to) {
   to.disk_roots = {from.disk_roots().begin(), from.disk_roots().end()};
   ConvertLimits(from.limits(), to.limits);
   to.reactors = from.reactors();
+  if (from.has_poll_us()) to.poll_us = from.poll_us();
   to.strategy_dir = from.strategy_dir();
   to.state_dir = from.state_dir();
   return {};

@@ -347,6 +347,7 @@ Problem CompleteAndCheck(Config& config) {
   if (config.reactors != 0) {
     if (auto p = CheckRange("reactors", config.reactors, 1, 64)) return p;
   }
+  if (auto p = CheckRange("poll_us", config.poll_us, 0, 1000)) return p;
   if (auto p = CheckCount("disk_roots", config.disk_roots.size(), 64)) return p;
   for (size_t i = 0; i < config.disk_roots.size(); ++i) {
     if (auto p = CheckFolder(absl::StrCat("disk_roots[", i, "]"), config.disk_roots[i])) return p;

@@ -59,6 +59,7 @@ absl::Status Server::Build(const Config& config) {
     pollers.push_back(*std::move(poller));
   }
   ReactorOptions options;
+  options.poll_budget_ns = config.poll_us * kMicrosecond;
   options.buffer_bytes = AlignUp(config.limits.pool_bytes, BufferPool::kBlockMax);
   reactors_ = std::make_unique<ReactorSet>(std::move(pollers), clock_, options);
 

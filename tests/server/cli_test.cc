@@ -28,7 +28,7 @@ TEST(Cli, ServeMakesTheSameConfigAsAFile) {
   const auto command = Parse(
       "serve --name vm --nbd 127.0.0.1:0 --nbd unix:/run/x --bufq fcfs --buffered --readonly "
       "--create 1GiB --block-size 4096 "
-      "--reactors 2 --drain-timeout 5 --socket-mode 0660 --socket-owner root:root "
+      "--reactors 2 --poll-us 0 --drain-timeout 5 --socket-mode 0660 --socket-owner root:root "
       "--state-dir /srv/state /srv/d.img");
   ASSERT_TRUE(command.ok()) << command.status();
   EXPECT_EQ(command->kind, Command::Kind::kServe);
@@ -47,6 +47,7 @@ TEST(Cli, ServeMakesTheSameConfigAsAFile) {
   EXPECT_EQ(config.exports[0].name, "vm");
   EXPECT_TRUE(config.exports[0].read_only);
   EXPECT_EQ(config.reactors, 2u);
+  EXPECT_EQ(config.poll_us, 0u);
   EXPECT_EQ(config.limits.drain_timeout_s, 5u);
   EXPECT_EQ(config.state_dir, "/srv/state");
 }
@@ -85,6 +86,7 @@ TEST(Cli, RefusalsNameTheFlagAndTheCure) {
   EXPECT_EQ(Error("serve --block-size 128K memory:1M").substr(0, 14), "--block-size: ");
   EXPECT_EQ(Error("serve --reactors 0 memory:1M").substr(0, 12), "--reactors: ");
   EXPECT_EQ(Error("serve --reactors 65 memory:1M").substr(0, 12), "--reactors: ");
+  EXPECT_EQ(Error("serve --poll-us 1001 memory:1M").substr(0, 11), "--poll-us: ");
   EXPECT_EQ(Error("serve --drain-timeout 0 memory:1M").substr(0, 17), "--drain-timeout: ");
   EXPECT_EQ(Error("serve --socket-mode 9 memory:1M").substr(0, 15), "--socket-mode: ");
 }

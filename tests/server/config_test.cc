@@ -40,6 +40,7 @@ TEST(Config, ReadsTheWholeSchemaFromText) {
              idle_timeout_s: 7 io_timeout_s: 8 drain_timeout_s: 9 requests_per_connection: 10
              pool_bytes: 134217728 }
     reactors: 2
+    poll_us: 0
     strategy_dir: "/usr/lib/sluice"
     state_dir: "/srv/state"
   )");
@@ -66,6 +67,7 @@ TEST(Config, ReadsTheWholeSchemaFromText) {
   EXPECT_EQ(config->limits.idle_timeout_s, 7u);
   EXPECT_EQ(config->reactors, 2u);
   EXPECT_EQ(config->state_dir, "/srv/state");
+  EXPECT_EQ(config->poll_us, 0u);
 }
 
 TEST(Config, ReadsTheSameFromJson) {
@@ -196,6 +198,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "sluice.conf:2: limits.drain_timeout_s: 3601 is out of range"},
         BadText{"Pool", With("limits { pool_bytes: 1 }"),
                 "sluice.conf:1: limits.pool_bytes: 1 is out of range"},
+        BadText{"PollUs", With("poll_us: 1001"), "sluice.conf:1: poll_us: 1001 is out of range"},
         BadText{"Reactors", With("reactors: 65"), "sluice.conf:1: reactors: 65 is out of range"},
         BadText{"State", With("state_dir: \"srv\""),
                 "sluice.conf:1: state_dir: \"srv\" is no absolute folder"},
