@@ -14,6 +14,8 @@ namespace sluice::nbd {
 namespace {
 
 constexpr size_t kSendSegments = 512;
+// A connection sends no more in one turn, so that a fast reader does not keep the others waiting.
+constexpr size_t kSendBytesPerTurn = kMiB;
 
 Session::Options OptionsOf(const Door& door, const Export& exported, const Peer& peer) {
   Session::Options options;
@@ -21,6 +23,18 @@ Session::Options OptionsOf(const Door& door, const Export& exported, const Peer&
   options.flow = FlowOf(exported, peer.hash);
   options.prio = exported.prio;
   return options;
+}
+
+// Shortens the vector to its first `bytes` (> 0); returns how many entries are left.
+size_t Shorten(iovec* vector, size_t count, size_t bytes) {
+  for (size_t i = 0; i < count; ++i) {
+    if (vector[i].iov_len >= bytes) {
+      vector[i].iov_len = bytes;
+      return i + 1;
+    }
+    bytes -= vector[i].iov_len;
+  }
+  return count;
 }
 
 // A payload or an answer must move so much, or its rest, in each payload timeout: a byte now and
@@ -81,8 +95,14 @@ void Connection::EndOfTurn() noexcept {
 
 bool Connection::Flush() noexcept {
   std::array<iovec, kSendSegments> vector;
+  size_t left = kSendBytesPerTurn;
   while (session_.has_output()) {
-    const size_t count = session_.Output(vector.data(), vector.size());
+    if (left == 0) {
+      reactor().AtSend(send_);
+      return false;
+    }
+    const size_t whole = session_.Output(vector.data(), vector.size());
+    const size_t count = Shorten(vector.data(), whole, left);
     const int sent = transport().Send(vector.data(), count);
     if (sent == -EAGAIN) {
       if (!send_stuck_) StampSend();
@@ -94,6 +114,7 @@ bool Connection::Flush() noexcept {
       Cut(absl::StrCat("send: ", std::strerror(-sent)));
       return false;
     }
+    left -= static_cast<size_t>(sent);
     sent_bytes_ += static_cast<uint64_t>(sent);
     session_.Sent(static_cast<size_t>(sent));
     if (sent_bytes_ >= kProgressBytes || !session_.has_output()) StampSend();

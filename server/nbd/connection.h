@@ -38,7 +38,7 @@ class Connection final : public Member, private Session::Owner {
   void OnSessionChanged() noexcept override;
 
   void EndOfTurn() noexcept;
-  bool Flush() noexcept;  // true when there is nothing left to send
+  bool Flush() noexcept;  // true when there is nothing left to send; else it goes on by itself
   void ReceiveMore() noexcept;
   void StampReceive() noexcept;
   void StampSend() noexcept;

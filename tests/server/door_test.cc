@@ -112,6 +112,22 @@ TEST_F(DoorTest, AConnectionIsServedOnTheHomeOfItsExport) {
   EXPECT_THAT(client.Replies(), ElementsAre(Good(7)));
 }
 
+TEST_F(DoorTest, ALongAnswerIsSentInSeveralTurns) {
+  WireClient client = Open();
+  client.Read(1, 0, 8 * kMiB);
+  Turn();
+  client.wire().Take();
+  disk_->StartAll();
+  disk_->EndStarted();
+  size_t before = 0;
+  for (int i = 0; i < 40; ++i) {
+    reactors_.at(0).Turn();
+    EXPECT_LE(client.wire().received().size(), before + kMiB);
+    before = client.wire().received().size();
+  }
+  EXPECT_EQ(before, kSimpleReplyBytes + 8 * kMiB);
+}
+
 TEST_F(DoorTest, RequestsSentBehindGoAreServed) {
   WireClient client = Connect();
   client.Hello().Go("disk").Write(1, 0, 512).Write(2, 512, 512);
