@@ -20,6 +20,7 @@ struct Limits {
   uint32_t lend_bytes_max = 0;   // longest kBorrow read; 0: it never lends
   uint16_t children =
       0;  // cells and segment lists that one bio may need below, all levels: reserved by the doors
+  bool swallows = false;  // nobody looks at a kWrite's memory: it may have none
   bool read_only = false;
   bool rotational = false;
   bool can_trim = false;

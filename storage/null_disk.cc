@@ -33,6 +33,7 @@ NullDisk::NullDisk(uint64_t size, uint32_t logical_block, bool read_only) {
   limits_.preferred = std::max(limits_.preferred, logical_block);
   limits_.read_only = read_only;
   limits_.lend_bytes_max = kZeroesBytes;
+  limits_.swallows = true;
   limits_.can_trim = true;
   limits_.can_fast_zero = true;
 }

@@ -61,7 +61,8 @@ size_t Session::ReceiveInto(Segment* to, size_t room) {
   if (payload && current_->header.length - current_->taken >= kDirectBytes) {
     uint64_t skip = current_->taken % current_->part_bytes;
     for (size_t part = current_->taken / current_->part_bytes;
-         part < current_->parts.size() && count < room - 1; ++part) {
+         part < current_->parts.size() && count < room - 1 && direct_bytes_ < kReceiveBytes;
+         ++part) {
       const Bio& bio = current_->parts[part]->bio;
       for (uint16_t i = 0; i < bio.seg_count && count < room - 1; ++i) {
         const Segment& segment = bio.segs[i];
@@ -75,7 +76,8 @@ size_t Session::ReceiveInto(Segment* to, size_t room) {
     if (current_->taken + direct_bytes_ < current_->header.length) return count;
   }
   const ByteSpan staging = staging_.Room();
-  to[count++] = {staging.data(), staging.size()};
+  const size_t wanted = long_payloads_ ? kShortStagingBytes : staging.size();
+  to[count++] = {staging.data(), std::min(staging.size(), wanted)};
   return count;
 }
 
@@ -120,10 +122,10 @@ bool Session::TakePayload() {
   staging_.Consume(size);
   if (request.taken < request.header.length) return false;
   current_ = nullptr;
-  if (request.state == ServedRequest::State::kReceiving) {
-    Launch(request);
+  if (request.parts.empty()) {
+    Answer(request);  // it was refused
   } else {
-    Answer(request);
+    Launch(request);
   }
   return true;
 }
@@ -205,9 +207,13 @@ bool Session::Begin(const Request& header, bool first_in_line) {
   } else if (!has_payload) {
     Launch(request);
     return true;
+  } else if (target_.limits().swallows) {
+    request.state = ServedRequest::State::kDiscarding;
   } else {
     request.state = ServedRequest::State::kReceiving;
   }
+  long_payloads_ = request.state == ServedRequest::State::kReceiving &&
+                   header.length >= kDirectBytes + kShortStagingBytes;
   current_ = &request;
   ++payloads_;
   return true;
@@ -232,7 +238,7 @@ SessionMemory::Shape Session::ShapeOf(const Request& header) const {
                     std::min(kMaxTransfer, target_.limits().lend_bytes_max), terms_.block_bytes));
       break;
     case Command::kWrite:
-      shape.payload = true;
+      shape.payload = !target_.limits().swallows;
       shape.part_bytes = kMaxTransfer;
       break;
     default:

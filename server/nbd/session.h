@@ -7,9 +7,11 @@
 // submitted in one go; replies leave in order of completion, as many as are ready in one vector.
 //
 // Memory. Small things come through a staging buffer; the rest of a long payload goes straight into
-// the memory of its bios, which own it (gifted). Reads are sent out of their bios' memory, or out
-// of pages the target lent (loaned). While there is no memory or no request record to be had,
-// nothing is parsed and nothing should be received (wants_receive()).
+// the memory of its bios, which own it (gifted). Where one long payload came another is expected,
+// and staging takes no more than its beginning. What the target swallows stays in staging. Reads
+// are sent out of their bios' memory, or out of pages the target lent (loaned). While there is no
+// memory or no request record to be had, nothing is parsed and nothing should be received
+// (wants_receive()).
 //
 // Errors of storage are logged as they are, at most one line a second, before the protocol's few
 // codes flatten them. Input that breaks framing ends the parsing: what was submitted before is
@@ -50,7 +52,9 @@ struct SessionStats {
 class Session {
  public:
   static constexpr size_t kStagingBytes = 256 * 1024;
-  static constexpr size_t kDirectBytes = 32 * 1024;  // longer rests of a payload bypass staging
+  static constexpr size_t kDirectBytes = 32 * 1024;     // longer rests of a payload bypass staging
+  static constexpr size_t kReceiveBytes = 1024 * 1024;  // a receive into a payload ends behind it
+  static constexpr size_t kShortStagingBytes = 1024;    // its room behind a long payload
 
   // Told that Output(), wants_receive(), idle() or finished() may have changed. Called often, from
   // anywhere on the reactor's thread, also from inside calls of the session: only note it.
@@ -150,6 +154,7 @@ class Session {
   bool receiving_ = false;            // ReceiveInto() was called, Fed() not yet
   size_t direct_bytes_ = 0;           // of that, the part that goes into a payload
   ServedRequest* current_ = nullptr;  // whose payload is being received or thrown away
+  bool long_payloads_ = false;        // the last payload was one
   bool stalled_ = false;              // waits for a request of its own to end
   uint64_t payloads_ = 0;
   int asking_ = 0;  // BLOCK_STATUS requests under way

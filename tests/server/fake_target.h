@@ -100,6 +100,7 @@ class FakeTarget final : public Target {
         if ((bio.flags & kBorrow) != 0) return Lend(bio);
         return CopyToBio(bio, 0, at, size);
       case Op::kWrite:
+        if (limits_.swallows) return;
         return CopyFromBio(bio, 0, at, size);
       case Op::kZero:
       case Op::kTrim:

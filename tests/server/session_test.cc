@@ -395,6 +395,54 @@ TEST(Session, ALongPayloadIsReceivedWhereItIsWrittenFrom) {
             Payload(0, 262144));
 }
 
+// Room that the session offers for what comes next.
+size_t RoomOf(SessionWire& wire) {
+  size_t room = 0;
+  wire.On([&] {
+    Segment segments[8];
+    const size_t count = wire.session->ReceiveInto(segments, 8);
+    for (size_t i = 0; i < count; ++i) room += segments[i].iov_len;
+    wire.session->Fed(0);
+  });
+  return room;
+}
+
+TEST(Session, BehindALongPayloadAnotherIsExpectedAndStagingTakesItsBeginningOnly) {
+  SessionWire wire(Full());
+  EXPECT_EQ(RoomOf(wire), Session::kStagingBytes);
+  wire.Ask(Command::kWrite, 0, 262144);
+  EXPECT_EQ(RoomOf(wire), Session::kShortStagingBytes);
+  wire.Ask(Command::kRead, 0, 512);
+  EXPECT_EQ(RoomOf(wire), Session::kShortStagingBytes) << "reads between do not matter";
+  wire.Ask(Command::kWrite, 262144, 262144);
+  wire.Ask(Command::kWrite, 0, 512);
+  EXPECT_EQ(RoomOf(wire), Session::kStagingBytes);
+  EXPECT_EQ(Bytes(wire.target->bytes.begin() + 262144, wire.target->bytes.begin() + 524288),
+            Payload(262144, 262144));
+}
+
+TEST(Session, WhatTheTargetSwallowsTakesNoMemory) {
+  SessionWire wire(Full());
+  wire.target->mutable_limits().swallows = true;
+  wire.target->hold = true;
+  Bytes writes = WriteBytes(1, 0, 4096);
+  for (const Bytes& more : {WriteBytes(2, 4096, 262144), WriteBytes(3, uint64_t{1} << 40, 512)}) {
+    writes.insert(writes.end(), more.begin(), more.end());
+  }
+  wire.Put(writes);
+  wire.Pump();
+  ASSERT_EQ(wire.target->held.size(), 2u) << "the third is refused";
+  EXPECT_EQ(wire.target->held[1]->length, 262144u);
+  EXPECT_EQ(wire.target->held[1]->segs, nullptr);
+  EXPECT_EQ(wire.reactor().buffers().free_bytes(), wire.reactor().buffers().bytes());
+  wire.On([&] { wire.target->FinishAll(); });
+  wire.Pump();
+  std::map<uint64_t, Error> errors;
+  for (const Answer& answer : wire.TakeAnswers()) errors[answer.cookie] = answer.error;
+  EXPECT_EQ(errors,
+            (std::map<uint64_t, Error>{{1, Error::kNone}, {2, Error::kNone}, {3, Error::kNoSpc}}));
+}
+
 TEST(Session, BlockStatusReportsTheTargetsExtents) {
   SessionWire wire(Full());
   wire.target->extents = {{8192, false, false}, {4096, true, true}, {1 << 20, false, true}};

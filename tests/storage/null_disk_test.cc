@@ -78,6 +78,15 @@ TEST_F(NullDiskTest, S5_AReadClearsAllOfTheMemoryItIsGivenAndNoMore) {
             std::string(512, 'x') + std::string(4096, '\0') + std::string(8192 - 4608, 'x'));
 }
 
+TEST_F(NullDiskTest, SwallowsWritesThatComeWithoutMemory) {
+  ASSERT_TRUE(disk_.limits().swallows);
+  Asked write(disk_, Op::kWrite, 0, 4096);
+  write.bio.segs = nullptr;
+  write.bio.seg_count = 0;
+  Run(write);
+  EXPECT_EQ(write.bio.resid, 0U);
+}
+
 TEST_F(NullDiskTest, LendsZeroesToAnyNumberAtOnce) {
   ASSERT_EQ(disk_.limits().lend_bytes_max, kZeroesBytes);
   Asked first(disk_, Op::kRead, 0, kZeroesBytes, kBorrow);
