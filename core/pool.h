@@ -71,7 +71,11 @@ class Slab {
       cell = reinterpret_cast<Cell*>(arena_.base()) + fresh_++;
     }
     ++used_;
-    return new (cell->bytes) T(std::forward<Args>(args)...);
+    if constexpr (sizeof...(Args) == 0) {
+      return new (cell->bytes) T;  // T() would clear all of it first
+    } else {
+      return new (cell->bytes) T(std::forward<Args>(args)...);
+    }
   }
 
   void Delete(T* object) noexcept {

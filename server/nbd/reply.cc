@@ -93,10 +93,8 @@ class Head {
 };
 
 void RenderSimple(ServedRequest& request, ReplyQueue& queue) {
-  Head head(request, 0);
-  EncodeSimpleReply({NbdError(request.error), request.header.cookie},
-                    head.Grow<kSimpleReplyBytes>());
-  head.Flush(queue);
+  EncodeSimpleReply({NbdError(request.error), request.header.cookie}, request.simple_reply);
+  queue.Add(request.simple_reply, kSimpleReplyBytes);
   if (request.error != 0 || request.header.command != Command::kRead) return;
   DataCursor(request).Walk(request.header.length,
                            [&](const char* data, size_t size) { queue.Add(data, size); });

@@ -23,35 +23,35 @@ struct ServedRequest {
   enum class State : uint8_t {
     kFree,
     kReceiving,   // its payload comes into its parts
-    kDiscarding,  // refused; its payload is thrown away
+    kDiscarding,  // its payload is thrown away: refused, or the target swallows it
     kRunning,     // in the target
     kAnswered,    // its reply is rendered
   };
 
+  // What every request touches, together.
   Session* session = nullptr;
   State state = State::kFree;
   bool sent = false;    // no byte of the reply is left to send
   bool asking = false;  // `query` is in the target
+  int error = 0;        // the result
   Request header;
   uint64_t born_ns = 0;
   uint32_t taken = 0;  // payload bytes received or thrown away
-
+  uint32_t part_bytes = 0;
+  uint32_t unreleased = 0;
+  uint8_t simple_reply[kSimpleReplyBytes];
   // Its bios, in order, `part_bytes` each but the last. A cell's owner is this record while the bio
   // is in the target, and null before and after.
   std::vector<BioCell*> parts;
-  uint32_t part_bytes = 0;
-  uint32_t unreleased = 0;
   std::optional<BioGroup> group;
+  const char* text = "";  // of the error, for humans
+  std::optional<uint64_t> error_offset;
+
+  // What few do.
+  std::vector<uint8_t> head;  // a longer reply's own bytes: headers, small bodies
   ExtentQuery query;
   std::vector<StatusExtent> status;
-
-  // The result. `text` is for humans.
-  int error = 0;
-  const char* text = "";
-  std::optional<uint64_t> error_offset;
   char text_buffer[96] = {};
-
-  std::vector<uint8_t> head;  // the reply's own bytes: headers, small bodies
 
   ServedRequest* next_free = nullptr;
 };
