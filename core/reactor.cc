@@ -25,6 +25,10 @@ class CurrentScope {
 
 constexpr uint64_t kSpinMinNs = 2 * kMicrosecond;  // a budget below this is not worth a spin
 constexpr uint64_t kSpinTrafficNs = kMillisecond;  // no spin after this long without work
+// What waking a CPU that had gone idle may add to a wait: a spin would not have paid it. Without it
+// a drive that answers just within the budget is slept for, each sleep looks too long for a spin,
+// and there it stays.
+constexpr uint64_t kWakeNs = 25 * kMicrosecond;
 constexpr uint64_t kPreemptedLookNs = 100 * kMicrosecond;  // a look is a system call
 constexpr uint64_t kLoadWindowNs = 100 * kMillisecond;
 constexpr int kFinishMax = 4096;  // bios finished before the turn goes on
@@ -328,7 +332,7 @@ void Reactor::YieldToOthers() noexcept {
 // A wait that the longest spin would have covered asks for longer spins, any other for shorter
 // ones.
 void Reactor::LearnToSpin(uint64_t waited_ns) noexcept {
-  if (waited_ns > spin_max_ns_) {
+  if (waited_ns > spin_max_ns_ + kWakeNs) {
     spin_ns_ /= 2;
   } else if (waited_ns > spin_ns_ && now_ns_ >= spin_learns_ns_) {
     spin_ns_ = std::min(spin_max_ns_, std::max(spin_ns_ * 2, kSpinMinNs));

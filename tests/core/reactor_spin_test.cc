@@ -130,6 +130,13 @@ TEST_F(Spinning, ShortWaitsBringThemBack) {
   EXPECT_EQ(RequestAfter(20 * kMicrosecond).sleeps, 0);
 }
 
+TEST_F(Spinning, ASleepIsNotBlamedForItsWake) {
+  Start(kBudgetNs);
+  for (int i = 0; i < 10; ++i) RequestAfter(10 * kMillisecond);
+  for (int i = 0; i < 10; ++i) RequestAfter(60 * kMicrosecond);  // 40 of the drive, 20 of the wake
+  EXPECT_EQ(RequestAfter(40 * kMicrosecond).sleeps, 0);
+}
+
 TEST_F(Spinning, NothingIsLookedForAMillisecondAfterTheLastWork) {
   Start(kBudgetNs);
   RequestAfter(20 * kMicrosecond);
