@@ -4,7 +4,10 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "client/uri.h"
@@ -28,6 +31,8 @@ class NbdConnection {
   const nbd::InfoBlockSize& block_size() const { return block_size_; }
   // READs are answered by chunks.
   bool structured() const { return structured_; }
+  // The id of base:allocation: BLOCK_STATUS may be asked.
+  std::optional<uint32_t> extents_context() const { return extents_context_; }
 
  private:
   friend class NbdHandshake;
@@ -35,11 +40,28 @@ class NbdConnection {
   nbd::InfoExport export_;
   nbd::InfoBlockSize block_size_;
   bool structured_ = false;
+  std::optional<uint32_t> extents_context_;
 };
 
-// Blocks for at most `timeout_s` seconds at each step. With `structured` structured replies are
-// asked for and demanded. Errors name the URI's server and, where there is one, the cure.
-absl::StatusOr<NbdConnection> OpenNbd(const NbdUri& uri, bool structured, int timeout_s);
+// What to ask for beyond the plain protocol.
+struct NbdWishes {
+  bool structured = false;  // structured replies are demanded
+  bool extents = false;  // base:allocation, and structured replies for it, if the server has them
+};
+
+// Blocks for at most `timeout_s` seconds at each step. Errors name the URI's server and, where
+// there is one, the cure.
+absl::StatusOr<NbdConnection> OpenNbd(const NbdUri& uri, const NbdWishes& wishes, int timeout_s);
+
+struct NbdExport {
+  std::string name, description;
+  std::optional<uint64_t> size_bytes;  // none: the server lists it and refuses it
+  uint16_t flags = 0;
+  nbd::InfoBlockSize block_size;
+};
+
+// What the URI's server offers; its export's name plays no part.
+absl::StatusOr<std::vector<NbdExport>> ListNbd(const NbdUri& uri, int timeout_s);
 
 // Unavailable, for a connection that ended: by end of file (0) or with a system errno.
 absl::Status ConnectionLost(int error);

@@ -103,7 +103,7 @@ absl::Status Bench::Connect() {
     workers_.push_back(std::make_unique<Worker>(options_));
   }
   for (uint32_t i = 0; i < options_.connections; ++i) {
-    auto connection = OpenNbd(options_.uri, options_.structured,
+    auto connection = OpenNbd(options_.uri, {.structured = options_.structured},
                               static_cast<int>((options_.patience_ns + kSecond - 1) / kSecond));
     if (!connection.ok()) return connection.status();
     if (i == 0) {

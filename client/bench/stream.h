@@ -9,12 +9,12 @@
 
 #include "absl/status/statusor.h"
 #include "client/bench/coverage.h"
-#include "client/bench/flight.h"
 #include "client/bench/options.h"
-#include "client/bench/outbox.h"
-#include "client/bench/reply_reader.h"
 #include "client/bench/tally.h"
 #include "client/bench/workload.h"
+#include "client/nbd/flight.h"
+#include "client/nbd/outbox.h"
+#include "client/nbd/reply_reader.h"
 #include "client/nbd_connection.h"
 
 namespace sluice::bench {

@@ -334,9 +334,9 @@ TEST(Bench, WhatTheExportCannotIsRefusedBeforeTheFirstRequest) {
 }
 
 TEST(Bench, AServerThatHangsUpOrIsNotThereIsToldApart) {
-  FakeServer server({});
+  FakeServer server({.hangs_up_at_options = true});
   Options options = For(server, "read");
-  options.structured = true;  // this server closes on any option but GO
+  options.structured = true;
   EXPECT_THAT(Refusal(server, options), HasSubstr("closed the connection"));
   options.uri.socket += "-not-there";
   EXPECT_THAT(Refusal(server, options), HasSubstr("is the server up?"));

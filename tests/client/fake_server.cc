@@ -73,13 +73,19 @@ void FakeServer::Accept() {
 bool FakeServer::Handshake(int fd) const {
   uint8_t flags[nbd::kClientFlagsBytes];
   if (!Send(fd, nbd::EncodeGreeting(nbd::kFixedNewstyle | nbd::kNoZeroes))) return false;
-  uint8_t bytes[nbd::kOptionHeaderBytes];
-  if (!Receive(fd, flags) || !Receive(fd, bytes)) return false;
-  const auto header = nbd::DecodeOptionHeader(bytes);
-  if (!header || header->option != nbd::Option::kGo || header->length > 4096) return false;
-  std::vector<uint8_t> query(header->length);
-  return Receive(fd, query) &&
-         Reply(fd, nbd::Option::kGo, nbd::OptionReply::kInfo,
+  if (!Receive(fd, flags)) return false;
+  for (;;) {
+    uint8_t bytes[nbd::kOptionHeaderBytes];
+    if (!Receive(fd, bytes)) return false;
+    const auto header = nbd::DecodeOptionHeader(bytes);
+    if (!header || header->length > 4096) return false;
+    std::vector<uint8_t> data(header->length);
+    if (!Receive(fd, data)) return false;
+    if (header->option == nbd::Option::kGo) break;
+    if (behaviour_.hangs_up_at_options) return false;
+    if (!Reply(fd, header->option, nbd::OptionReply::kErrUnsup, {})) return false;
+  }
+  return Reply(fd, nbd::Option::kGo, nbd::OptionReply::kInfo,
                nbd::EncodeInfoExport({behaviour_.size, behaviour_.flags})) &&
          Reply(fd, nbd::Option::kGo, nbd::OptionReply::kInfo,
                nbd::EncodeInfoBlockSize(behaviour_.block_size)) &&
@@ -88,7 +94,8 @@ bool FakeServer::Handshake(int fd) const {
 
 void FakeServer::Serve(int fd, bool first) {
   if (!Handshake(fd)) return;
-  for (uint64_t number = 0; !first || number < behaviour_.close_at; ++number) {
+  const bool closes = first || behaviour_.close_each;
+  for (uint64_t number = 0; !closes || number < behaviour_.close_at; ++number) {
     uint8_t bytes[nbd::kRequestBytes];
     if (!Receive(fd, bytes)) return;
     const auto request = nbd::DecodeRequest(bytes);

@@ -30,8 +30,11 @@ class FakeServer {
     // May change what a READ brings.
     std::function<void(const nbd::Request&, ByteSpan)> corrupt = [](const nbd::Request&, ByteSpan) {
     };
+    // A connection is closed instead of refusing an option it does not know.
+    bool hangs_up_at_options = false;
     // The first connection is closed instead of answering its request of this number, from 0.
     uint64_t close_at = UINT64_MAX;
+    bool close_each = false;  // and so are all others
     // From this one on nothing is answered, and nothing closed.
     uint64_t silent_from = UINT64_MAX;
   };
@@ -42,6 +45,7 @@ class FakeServer {
   FakeServer& operator=(const FakeServer&) = delete;
 
   std::string uri() const { return "nbd+unix:///disk?socket=" + path_; }
+  const std::string& path() const { return path_; }
   uint64_t Count(nbd::Command command) const {
     return counts_[static_cast<size_t>(command)].load();
   }

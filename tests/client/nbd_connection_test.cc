@@ -82,7 +82,7 @@ absl::StatusOr<NbdConnection> Open(const Script& script, bool structured = false
   NbdUri uri;
   uri.socket = path;
   uri.export_name = "disk";
-  auto connection = OpenNbd(uri, structured, 5);
+  auto connection = OpenNbd(uri, {.structured = structured}, 5);
   const bool open = connection.ok();
   if (open) shutdown(connection->fd(), SHUT_RDWR);
   server.join();

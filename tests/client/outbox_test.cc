@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "client/bench/outbox.h"
+#include "client/nbd/outbox.h"
 
 #include <gtest/gtest.h>
 #include <sys/socket.h>

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "client/bench/reply_reader.h"
+#include "client/nbd/reply_reader.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,12 @@ class Collector final : public ReplySink {
     received += bytes.size();
   }
   void OnHole(Request&, uint64_t, uint32_t length) override { holes += length; }
+  uint8_t* PlaceFor(Request& request, uint64_t offset, uint64_t) override {
+    return place == nullptr ? nullptr : place + (offset - request.offset);
+  }
+  void OnExtents(Request&, ConstByteSpan descriptors) override {
+    extents.insert(extents.end(), descriptors.begin(), descriptors.end());
+  }
   void OnDone(Request& request) override {
     done.push_back(request.error);
     flight_.Release(request);
@@ -44,6 +51,8 @@ class Collector final : public ReplySink {
   std::vector<nbd::Error> done;
   uint64_t received = 0, holes = 0;
   bool matches = true;
+  uint8_t* place = nullptr;
+  Bytes extents;
 
  private:
   Flight& flight_;
@@ -98,7 +107,7 @@ class ReplyReaderTest : public ::testing::Test {
 
   // Hands the stream over in pieces of at most `piece` bytes.
   absl::Status Feed(bool structured, size_t piece = SIZE_MAX) {
-    ReplyReader reader(flight_, sink_, structured);
+    ReplyReader reader(flight_, sink_, structured, context_);
     ConstByteSpan rest = stream_;
     while (!rest.empty()) {
       const ByteSpan room = reader.Room();
@@ -116,6 +125,7 @@ class ReplyReaderTest : public ::testing::Test {
     EXPECT_THAT(std::string(status.message()), HasSubstr(why));
   }
 
+  std::optional<uint32_t> context_;
   Flight flight_ = Flight(8);
   Collector sink_ = Collector(flight_);
   Bytes stream_;
@@ -264,6 +274,76 @@ TEST_F(ReplyReaderTest, ChunksWithForbiddenLengthsEndTheStream) {
   broken(nbd::ChunkType::kNone, 0, false, "kind nobody");
   broken(nbd::ChunkType::kBlockStatus, 12, true, "kind nobody");
   broken(static_cast<nbd::ChunkType>(77), 12, true, "kind nobody");
+}
+
+TEST_F(ReplyReaderTest, LongDataGoesWhereTheSinkWantsIt) {
+  constexpr uint32_t kLength = 1 << 20;
+  Bytes place(kLength);
+  sink_.place = place.data();
+  Simple(AskRead(4096, kLength).cookie);
+  Data(4096, kLength);
+  Simple(Ask(nbd::Command::kFlush, 0, 0).cookie);
+  ASSERT_TRUE(Feed(false, 100'000).ok());
+  EXPECT_EQ(sink_.done.size(), 2u);
+  EXPECT_GT(sink_.received, 0u);        // what came with the header
+  EXPECT_LT(sink_.received, 200'000u);  // the rest did not pass through the buffer
+  EXPECT_TRUE(
+      MatchesPattern(kSeed, 4096 + sink_.received, ByteSpan(place).subspan(sink_.received)));
+}
+
+class ExtentsTest : public ReplyReaderTest {
+ protected:
+  ExtentsTest() { context_ = 7; }
+
+  uint64_t AskStatus() { return Ask(nbd::Command::kBlockStatus, 0, 1 << 20).cookie; }
+  void StatusChunk(uint64_t cookie, uint32_t context, size_t extents, bool last) {
+    Bytes body(nbd::kContextIdBytes + extents * nbd::kStatusExtentBytes);
+    StoreBigEndian(body.data(), context);
+    for (size_t i = 0; i < extents; ++i) {
+      uint8_t* const at = body.data() + nbd::kContextIdBytes + i * nbd::kStatusExtentBytes;
+      StoreBigEndian(at, static_cast<uint32_t>(i + 1));
+      StoreBigEndian(at + 4, uint32_t{3});
+    }
+    Chunk(cookie, nbd::ChunkType::kBlockStatus, last, body);
+  }
+};
+
+TEST_F(ExtentsTest, ComeInPiecesOfAnySizeAndNumber) {
+  for (size_t piece : {size_t{1}, size_t{7}, size_t{27}, SIZE_MAX}) {
+    stream_.clear();
+    sink_.Reset();
+    sink_.extents.clear();
+    StatusChunk(AskStatus(), 7, 100'000, true);  // more than the buffer holds
+    ASSERT_TRUE(Feed(true, piece).ok()) << piece;
+    EXPECT_EQ(sink_.done.size(), 1u);
+    ASSERT_EQ(sink_.extents.size(), 800'000u);
+    EXPECT_EQ(LoadBigEndian<uint32_t>(&sink_.extents[8 * 99'999]), 100'000u);
+  }
+}
+
+TEST_F(ExtentsTest, OfAnotherContextNobodyAskedFor) {
+  StatusChunk(AskStatus(), 8, 1, true);
+  ExpectBroken(true, "no context");
+}
+
+TEST_F(ExtentsTest, WithoutAny) {
+  StatusChunk(AskStatus(), 7, 0, true);
+  ExpectBroken(true, "malformed");
+}
+
+TEST_F(ExtentsTest, WithAPieceOfOne) {
+  Chunk(AskStatus(), nbd::ChunkType::kBlockStatus, true, Bytes(4 + 12));
+  ExpectBroken(true, "malformed");
+}
+
+TEST_F(ExtentsTest, ToARead) {
+  StatusChunk(AskRead(0, 4096).cookie, 7, 1, true);
+  ExpectBroken(true, "nobody asked");
+}
+
+TEST_F(ExtentsTest, AnAnswerWithoutThem) {
+  Chunk(AskStatus(), nbd::ChunkType::kNone, true, {});
+  ExpectBroken(true, "without extents");
 }
 
 }  // namespace

@@ -110,7 +110,7 @@ int Main(int argc, char** argv) {
     std::fprintf(stderr, "bare_client: %s\n", std::string(uri.status().message()).c_str());
     return 2;
   }
-  const auto connection = OpenNbd(*uri, false, 10);
+  const auto connection = OpenNbd(*uri, {}, 10);
   if (!connection.ok()) {
     std::fprintf(stderr, "bare_client: %s\n", std::string(connection.status().message()).c_str());
     return 1;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "client/bench/reply_reader.h"
+#include "client/nbd/reply_reader.h"
 
 #include <algorithm>
 #include <cstring>
@@ -8,12 +8,15 @@
 #include "core/units.h"
 #include "proto/nbd_transmission.h"
 
-namespace sluice::bench {
+namespace sluice {
 namespace {
 
 // The longest body that is taken whole: an error with its text. Fits the buffer many times.
 constexpr uint32_t kMaxWholeBody =
     static_cast<uint32_t>(nbd::MaxErrorBodyBytes(nbd::kMaxTextBytes));
+
+// From here on it pays to receive data where it shall be, instead of through the buffer.
+constexpr uint64_t kDirectBytes = 32 << 10;
 
 absl::Status Broken(absl::string_view what) {
   return absl::DataLossError(absl::StrCat("the server breaks the protocol: ", what));
@@ -21,18 +24,38 @@ absl::Status Broken(absl::string_view what) {
 
 }  // namespace
 
+uint8_t* ReplySink::PlaceFor(Request&, uint64_t, uint64_t) { return nullptr; }
+
+void ReplySink::OnExtents(Request&, ConstByteSpan) {}
+
+ByteSpan ReplyReader::Room() {
+  direct_ = false;
+  if (reading_ != nullptr && !extents_ && payload_left_ >= kDirectBytes) {
+    uint8_t* const place = sink_.PlaceFor(*reading_, payload_offset_, payload_left_);
+    if (place != nullptr) {
+      direct_ = true;
+      return {place, payload_left_};
+    }
+  }
+  return ByteSpan(buffer_).subspan(kept_);
+}
+
 absl::Status ReplyReader::Take(size_t count) {
+  if (direct_) {
+    direct_ = false;
+    reading_->received += static_cast<uint32_t>(count);
+    payload_offset_ += count;
+    payload_left_ -= count;
+    return payload_left_ == 0 ? EndPayload() : absl::OkStatus();
+  }
   ConstByteSpan bytes = ConstByteSpan(buffer_).first(kept_ + count);
   while (!bytes.empty()) {
     if (reading_ != nullptr) {
-      const size_t piece = std::min<uint64_t>(bytes.size(), payload_left_);
-      TakePayload(bytes.first(piece));
-      bytes = bytes.subspan(piece);
-      if (payload_left_ > 0) break;
-      Request& request = *reading_;
-      reading_ = nullptr;
-      if (!payload_last_) continue;
-      if (absl::Status status = Finish(request); !status.ok()) return status;
+      const size_t used = TakePayload(bytes);
+      if (used == 0) break;
+      bytes = bytes.subspan(used);
+      if (payload_left_ > 0) continue;
+      if (absl::Status status = EndPayload(); !status.ok()) return status;
       continue;
     }
     const auto used = TakeHead(bytes);
@@ -90,6 +113,9 @@ absl::StatusOr<size_t> ReplyReader::TakeChunk(ConstByteSpan bytes) {
     if (!status.ok()) return status;
     return nbd::kChunkHeaderBytes + nbd::kOffsetDataBytes;
   }
+  if (header->type == nbd::ChunkType::kBlockStatus && context_) {
+    return BeginExtents(*request, *header, rest);
+  }
   if (header->length > kMaxWholeBody) return Broken("a chunk longer than its type allows");
   if (rest.size() < header->length) return 0;
   const ConstByteSpan body = rest.first(header->length);
@@ -132,19 +158,52 @@ absl::Status ReplyReader::BeginData(Request& request, uint64_t offset, uint64_t 
   return absl::OkStatus();
 }
 
-void ReplyReader::TakePayload(ConstByteSpan piece) {
-  sink_.OnData(*reading_, payload_offset_, piece);
+absl::StatusOr<size_t> ReplyReader::BeginExtents(Request& request, const nbd::ChunkHeader& header,
+                                                 ConstByteSpan body) {
+  if (request.command != nbd::Command::kBlockStatus) return Broken("extents nobody asked for");
+  if (header.length < nbd::kContextIdBytes + nbd::kStatusExtentBytes ||
+      (header.length - nbd::kContextIdBytes) % nbd::kStatusExtentBytes != 0) {
+    return Broken("a malformed chunk of extents");
+  }
+  if (body.size() < nbd::kContextIdBytes) return 0;
+  if (LoadBigEndian<uint32_t>(body.data()) != *context_) return Broken("extents of no context");
+  reading_ = &request;
+  extents_ = true;
+  payload_left_ = header.length - nbd::kContextIdBytes;
+  payload_last_ = (header.flags & nbd::kChunkDone) != 0;
+  return nbd::kChunkHeaderBytes + nbd::kContextIdBytes;
+}
+
+size_t ReplyReader::TakePayload(ConstByteSpan bytes) {
+  ConstByteSpan piece = bytes.first(std::min<uint64_t>(bytes.size(), payload_left_));
+  if (extents_) {
+    piece = piece.first(piece.size() - piece.size() % nbd::kStatusExtentBytes);
+    if (!piece.empty()) sink_.OnExtents(*reading_, piece);
+  } else {
+    sink_.OnData(*reading_, payload_offset_, piece);
+    payload_offset_ += piece.size();
+  }
   reading_->received += static_cast<uint32_t>(piece.size());
-  payload_offset_ += piece.size();
   payload_left_ -= piece.size();
+  return piece.size();
+}
+
+absl::Status ReplyReader::EndPayload() {
+  Request& request = *reading_;
+  reading_ = nullptr;
+  extents_ = false;
+  return payload_last_ ? Finish(request) : absl::OkStatus();
 }
 
 absl::Status ReplyReader::Finish(Request& request) {
   const bool short_read = request.command == nbd::Command::kRead &&
                           request.error == nbd::Error::kNone && request.received < request.length;
   if (short_read) return Broken("a READ ends with less data than was asked for");
+  const bool no_extents = request.command == nbd::Command::kBlockStatus &&
+                          request.error == nbd::Error::kNone && request.received == 0;
+  if (no_extents) return Broken("a BLOCK_STATUS ends without extents");
   sink_.OnDone(request);
   return absl::OkStatus();
 }
 
-}  // namespace sluice::bench
+}  // namespace sluice

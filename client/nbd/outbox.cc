@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "client/bench/outbox.h"
+#include "client/nbd/outbox.h"
 
 #include <sys/socket.h>
 
@@ -9,12 +9,13 @@
 
 #include "client/nbd_connection.h"
 
-namespace sluice::bench {
+namespace sluice {
 
 void Outbox::Push(const nbd::Request& request, ConstByteSpan payload) {
   uint8_t* const header = headers_.data() + header_bytes_;
   nbd::EncodeRequest(request, std::span<uint8_t, nbd::kRequestBytes>(header, nbd::kRequestBytes));
   header_bytes_ += nbd::kRequestBytes;
+  pushed_bytes_ += nbd::kRequestBytes + payload.size();
   const bool joins =
       !empty() &&
       static_cast<uint8_t*>(parts_[last_ - 1].iov_base) + parts_[last_ - 1].iov_len == header;
@@ -39,6 +40,7 @@ absl::Status Outbox::Send(int fd) {
       if (errno == EAGAIN) return absl::OkStatus();
       return ConnectionLost(errno);
     }
+    sent_bytes_ += static_cast<uint64_t>(sent);
     Drop(static_cast<size_t>(sent));
   }
   header_bytes_ = first_ = last_ = 0;
@@ -53,4 +55,4 @@ void Outbox::Drop(size_t bytes) {
   part.iov_len -= bytes;
 }
 
-}  // namespace sluice::bench
+}  // namespace sluice

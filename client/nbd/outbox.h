@@ -13,7 +13,7 @@
 #include "proto/bytes.h"
 #include "proto/nbd_transmission.h"
 
-namespace sluice::bench {
+namespace sluice {
 
 class Outbox {
  public:
@@ -23,6 +23,9 @@ class Outbox {
 
   bool empty() const { return first_ == last_; }
   bool full() const { return header_bytes_ == headers_.size(); }
+  // Bytes since construction: all that were pushed, and those the socket took.
+  uint64_t pushed_bytes() const { return pushed_bytes_; }
+  uint64_t sent_bytes() const { return sent_bytes_; }
 
   // Not when full. The payload stays where it is until it is sent.
   void Push(const nbd::Request& request, ConstByteSpan payload);
@@ -37,7 +40,8 @@ class Outbox {
   std::vector<uint8_t> headers_;
   std::vector<iovec> parts_;
   size_t header_bytes_ = 0;
+  uint64_t pushed_bytes_ = 0, sent_bytes_ = 0;
   size_t first_ = 0, last_ = 0;  // of parts_, what is not sent
 };
 
-}  // namespace sluice::bench
+}  // namespace sluice

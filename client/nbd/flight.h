@@ -8,7 +8,7 @@
 
 #include "proto/nbd.h"
 
-namespace sluice::bench {
+namespace sluice {
 
 struct Request {
   uint64_t cookie = 0;
@@ -68,4 +68,4 @@ class Flight {
   std::vector<uint32_t> free_;
 };
 
-}  // namespace sluice::bench
+}  // namespace sluice
