@@ -14,12 +14,13 @@
 #include "core/pool.h"
 #include "core/target.h"
 #include "proto/nbd_transmission.h"
+#include "server/request_memory.h"
 
 namespace sluice::nbd {
 
 class Session;
 
-struct ServedRequest {
+struct ServedRequest : RequestParts {
   enum class State : uint8_t {
     kFree,
     kReceiving,   // its payload comes into its parts
@@ -37,12 +38,8 @@ struct ServedRequest {
   Request header;
   uint64_t born_ns = 0;
   uint32_t taken = 0;  // payload bytes received or thrown away
-  uint32_t part_bytes = 0;
-  uint32_t unreleased = 0;
+  uint32_t unreleased = 0;  // of its parts; a cell's owner is this record
   uint8_t simple_reply[kSimpleReplyBytes];
-  // Its bios, in order, `part_bytes` each but the last. A cell's owner is this record while the bio
-  // is in the target, and null before and after.
-  std::vector<BioCell*> parts;
   std::optional<BioGroup> group;
   const char* text = "";  // of the error, for humans
   std::optional<uint64_t> error_offset;

@@ -166,17 +166,17 @@ bool Session::Begin(const Request& header, bool first_in_line) {
   ServedRequest& request = records_.New();
   if (needs_parts) {
     switch (memory_.Take(request, ShapeOf(header), first_in_line)) {
-      case SessionMemory::Verdict::kTaken:
+      case RequestMemory::Verdict::kTaken:
         break;
-      case SessionMemory::Verdict::kNever:
+      case RequestMemory::Verdict::kNever:
         refusal = {EOVERFLOW, "the request is larger than the server's memory"};
         break;
-      case SessionMemory::Verdict::kWaitOwn:
+      case RequestMemory::Verdict::kWaitOwn:
         stalled_ = true;
         stats_.stalls.Add(1);
         records_.Delete(request);
         return false;
-      case SessionMemory::Verdict::kWaitPool:
+      case RequestMemory::Verdict::kWaitPool:
         reactor_.WaitForPool(line_, first_in_line);
         stats_.stalls.Add(1);
         records_.Delete(request);
@@ -224,8 +224,8 @@ bool Session::Borrows(const Request& header) const {
          target_.limits().lend_bytes_max >= terms_.block_bytes;
 }
 
-SessionMemory::Shape Session::ShapeOf(const Request& header) const {
-  SessionMemory::Shape shape;
+RequestMemory::Shape Session::ShapeOf(const Request& header) const {
+  RequestMemory::Shape shape;
   shape.offset = header.offset;
   shape.length = header.length;
   switch (header.command) {

@@ -31,10 +31,10 @@
 #include "core/target.h"
 #include "server/nbd/check.h"
 #include "server/nbd/handshake.h"
-#include "server/nbd/memory.h"
 #include "server/nbd/reply.h"
 #include "server/nbd/request.h"
 #include "server/nbd/staging.h"
+#include "server/request_memory.h"
 
 namespace sluice::nbd {
 
@@ -120,7 +120,7 @@ class Session {
   bool TakePayload();
   bool TakeRequest(bool first_in_line);
   bool Begin(const Request& header, bool first_in_line);
-  SessionMemory::Shape ShapeOf(const Request& header) const;
+  RequestMemory::Shape ShapeOf(const Request& header) const;
   bool Borrows(const Request& header) const;
 
   void Launch(ServedRequest& request);
@@ -162,7 +162,7 @@ class Session {
   PoolWaiter line_;  // linked while it waits for the pools
 
   RequestRecords records_;
-  SessionMemory memory_;
+  RequestMemory memory_;
   ReplyQueue replies_;
 
   bool draining_ = false;

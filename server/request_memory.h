@@ -1,23 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-// A session's share of its reactor's pools. A request's payload memory and its worst-case cells are
-// taken together before its first payload byte, or not at all, so that no set of half-received
-// requests can deadlock (promise 7). A session holds at most a quarter of a pool, or one request;
-// and the last quarter of a pool is for sessions that hold nothing, so that a few clients who do
-// not take their answers keep nobody else from being served (A2).
+// The share of one session, of either door, in its reactor's pools. A request's payload memory and
+// its worst-case cells are taken together before its first payload byte, or not at all, so that no
+// set of half-received requests can deadlock (promise 7). A session holds at most a quarter of a
+// pool, or one request; and the last quarter of a pool is for sessions that hold nothing, so that a
+// few clients who do not take their answers keep nobody else from being served (A2).
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "core/pool.h"
 #include "core/reactor.h"
 #include "core/target.h"
-#include "server/nbd/request.h"
 
-namespace sluice::nbd {
+namespace sluice {
 
-class SessionMemory {
+// The bios of one request, in order, `part_bytes` each but the last. A cell's owner is the
+// session's while its bio is in the target, and null before and after.
+struct RequestParts {
+  std::vector<BioCell*> parts;
+  uint32_t part_bytes = 0;
+};
+
+class RequestMemory {
  public:
-  SessionMemory(Reactor& reactor, const Target& target)
+  RequestMemory(Reactor& reactor, const Target& target)
       : reactor_(reactor), cells_per_part_(1u + target.limits().children) {}
 
   enum class Verdict {
@@ -37,20 +44,20 @@ class SessionMemory {
 
   // Fills request.parts. `first_in_line`: this session was called from the line for the pools; else
   // it does not pass those who stand there.
-  [[nodiscard]] Verdict Take(ServedRequest& request, const Shape& shape, bool first_in_line);
+  [[nodiscard]] Verdict Take(RequestParts& request, const Shape& shape, bool first_in_line);
 
   // Payload memory of one part, if it still has some.
   void GivePayload(BioCell& cell);
   // Everything of the request. REQUIRES: none of its bios is in the target.
-  void GiveAll(ServedRequest& request);
+  void GiveAll(RequestParts& request);
 
  private:
   // Makes the parts inside the reservation; false if the payload memory does not suffice.
-  bool MakeParts(ServedRequest& request, const Shape& shape);
+  bool MakeParts(RequestParts& request, const Shape& shape);
   bool TakePayload(BioCell& cell);
   // Give back without waking the line: what was taken a moment ago wakes nobody.
   void FreePayload(BioCell& cell);
-  void Free(ServedRequest& request);
+  void Free(RequestParts& request);
 
   Reactor& reactor_;
   const uint32_t cells_per_part_;
@@ -58,4 +65,4 @@ class SessionMemory {
   uint64_t bytes_ = 0;
 };
 
-}  // namespace sluice::nbd
+}  // namespace sluice

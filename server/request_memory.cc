@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "server/nbd/memory.h"
+#include "server/request_memory.h"
 
 #include <algorithm>
 
 #include "core/units.h"
 
-namespace sluice::nbd {
+namespace sluice {
 namespace {
 
 constexpr uint64_t kShare = 4;  // a session's part of a pool: one in so many
@@ -24,7 +24,7 @@ bool Within(uint64_t held, uint64_t amount, uint64_t pool, uint64_t free) {
 
 }  // namespace
 
-SessionMemory::Verdict SessionMemory::Take(ServedRequest& request, const Shape& shape,
+RequestMemory::Verdict RequestMemory::Take(RequestParts& request, const Shape& shape,
                                            bool first_in_line) {
   SLUICE_CHECK(request.parts.empty());
   BioPool& bios = reactor_.bios();
@@ -49,7 +49,7 @@ SessionMemory::Verdict SessionMemory::Take(ServedRequest& request, const Shape& 
   return Verdict::kWaitPool;
 }
 
-bool SessionMemory::MakeParts(ServedRequest& request, const Shape& shape) {
+bool RequestMemory::MakeParts(RequestParts& request, const Shape& shape) {
   request.part_bytes = shape.part_bytes;
   uint32_t done = 0;
   do {
@@ -63,7 +63,7 @@ bool SessionMemory::MakeParts(ServedRequest& request, const Shape& shape) {
   return true;
 }
 
-bool SessionMemory::TakePayload(BioCell& cell) {
+bool RequestMemory::TakePayload(BioCell& cell) {
   Segment segs[kMaxSegments];
   const uint16_t count = reactor_.buffers().Take(cell.bio.length, segs);
   if (count == 0) return false;
@@ -75,7 +75,7 @@ bool SessionMemory::TakePayload(BioCell& cell) {
   return true;
 }
 
-void SessionMemory::FreePayload(BioCell& cell) {
+void RequestMemory::FreePayload(BioCell& cell) {
   if (!HasPayload(cell)) return;
   Bio& bio = cell.bio;
   reactor_.buffers().Give(bio.segs, bio.seg_count);
@@ -86,7 +86,7 @@ void SessionMemory::FreePayload(BioCell& cell) {
   bytes_ -= Charge(bio.length);
 }
 
-void SessionMemory::Free(ServedRequest& request) {
+void RequestMemory::Free(RequestParts& request) {
   for (BioCell* cell : request.parts) {
     SLUICE_CHECK(cell->owner == nullptr);
     FreePayload(*cell);
@@ -98,15 +98,15 @@ void SessionMemory::Free(ServedRequest& request) {
   request.parts.clear();
 }
 
-void SessionMemory::GivePayload(BioCell& cell) {
+void RequestMemory::GivePayload(BioCell& cell) {
   FreePayload(cell);
   reactor_.PoolsGave();
 }
 
-void SessionMemory::GiveAll(ServedRequest& request) {
+void RequestMemory::GiveAll(RequestParts& request) {
   if (request.parts.empty()) return;
   Free(request);
   reactor_.PoolsGave();
 }
 
-}  // namespace sluice::nbd
+}  // namespace sluice
