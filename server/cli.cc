@@ -25,8 +25,8 @@ struct Words {
   bool list_strategies = false;
 
   std::string name = kServedDisk;
-  std::vector<std::string> nbd;
-  std::string grpc, http, bufq, create, block_size, socket_mode, socket_owner, state_dir, target;
+  std::vector<std::string> nbd, grpc;
+  std::string http, bufq, create, block_size, socket_mode, socket_owner, state_dir, target;
   bool buffered = false, readonly = false, insecure_tcp = false;
   uint32_t reactors = 0, poll_us = 50, drain_timeout_s = 30;
 };
@@ -48,7 +48,11 @@ void Declare(CLI::App& app, CLI::App& serve, Words& words) {
       ->option_text("ADDR [127.0.0.1:10809]")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  serve.add_option("--grpc", words.grpc, "comes with a later release")->option_text("ADDR");
+  serve
+      .add_option("--grpc", words.grpc, "listen for gRPC too: unix:PATH, or HOST:PORT; repeatable")
+      ->option_text("ADDR")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   serve.add_option("--http", words.http, "comes with a later release")->option_text("ADDR");
   serve.add_option("--bufq", words.bufq, "queueing strategy (--list-strategies)")
       ->option_text("STRATEGY");
@@ -70,7 +74,8 @@ void Declare(CLI::App& app, CLI::App& serve, Words& words) {
       .add_option("--drain-timeout", words.drain_timeout_s,
                   "seconds that requests in flight have on SIGTERM")
       ->option_text("S [30]");
-  serve.add_flag("--insecure-tcp", words.insecure_tcp, "allow plain TCP beyond loopback");
+  serve.add_flag("--insecure-tcp", words.insecure_tcp,
+                 "allow plain TCP, NBD beyond loopback, gRPC at all");
   serve.add_option("--socket-mode", words.socket_mode, "permissions of unix sockets")
       ->option_text("MODE [0600]");
   serve.add_option("--socket-owner", words.socket_owner, "owner of unix sockets")
@@ -140,32 +145,44 @@ std::string FlagOf(const std::string& key) {
       {"poll_us", "--poll-us"},
   };
   if (key.starts_with("nbd.listen")) return "--nbd";
+  if (key.starts_with("grpc.listen")) return "--grpc";
   const auto found = kFlags.find(key);
   return found == kFlags.end() ? key : found->second;
 }
 
+absl::Status AddressesOf(const char* flag, const std::vector<std::string>& texts,
+                         std::vector<Address>& addresses) {
+  for (const std::string& text : texts) {
+    auto address = ParseAddress(text);
+    if (!address.ok()) return Wrong(flag, address.status().message());
+    addresses.push_back(*std::move(address));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Config> ConfigOf(const CLI::App& serve, const Words& words) {
-  for (const char* later : {"--grpc", "--http"}) {
-    if (serve.count(later) != 0) return Wrong(later, "comes with a later release: remove it");
+  if (serve.count("--http") != 0) {
+    return Wrong("--http", "comes with a later release: remove it");
   }
   Config config;
-  for (const std::string& text : words.nbd) {
-    auto address = ParseAddress(text);
-    if (!address.ok()) return Wrong("--nbd", address.status().message());
-    config.nbd.listen.push_back(*std::move(address));
+  if (auto status = AddressesOf("--nbd", words.nbd, config.nbd.listen); !status.ok()) {
+    return status;
   }
-  config.nbd.insecure_tcp = words.insecure_tcp;
+  if (auto status = AddressesOf("--grpc", words.grpc, config.grpc.listen); !status.ok()) {
+    return status;
+  }
+  config.nbd.insecure_tcp = config.grpc.insecure_tcp = words.insecure_tcp;
   if (serve.count("--socket-mode") != 0) {
     const auto mode = ParseSocketMode(words.socket_mode);
     if (!mode.ok()) return Wrong("--socket-mode", mode.status().message());
-    config.nbd.socket_mode = *mode;
+    config.nbd.socket_mode = config.grpc.socket_mode = *mode;
   }
-  config.nbd.socket_owner = words.socket_owner;
+  config.nbd.socket_owner = config.grpc.socket_owner = words.socket_owner;
+  config.state_dir = words.state_dir;
   if (serve.count("--reactors") != 0 && words.reactors == 0) {
     return Wrong("--reactors", "0 is out of range: give 1 to 64");
   }
   config.reactors = words.reactors;
-  config.state_dir = words.state_dir;
   config.poll_us = words.poll_us;
   config.limits.drain_timeout_s = words.drain_timeout_s;
   auto disk = DiskOf(words);

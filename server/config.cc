@@ -93,22 +93,36 @@ int LineOf(const Tree& root, const std::string& key) {
   return line + 1;
 }
 
-Problem ConvertNbd(const v1::Nbd& from, NbdConfig& to) {
+// What both doors have: where they listen, and with which rights.
+template <typename From, typename To>
+Problem ConvertDoor(const std::string& block, const From& from, To& to) {
   for (int i = 0; i < from.listen_size(); ++i) {
     auto address = ParseAddress(from.listen(i));
     if (!address.ok()) {
-      return Wrong(absl::StrCat("nbd.listen[", i, "]"), std::string(address.status().message()));
+      return Wrong(absl::StrCat(block, ".listen[", i, "]"),
+                   std::string(address.status().message()));
     }
     to.listen.push_back(*std::move(address));
   }
   to.insecure_tcp = from.insecure_tcp();
   if (!from.socket_mode().empty()) {
     const auto mode = ParseSocketMode(from.socket_mode());
-    if (!mode.ok()) return Wrong("nbd.socket_mode", std::string(mode.status().message()));
+    if (!mode.ok()) return Wrong(block + ".socket_mode", std::string(mode.status().message()));
     to.socket_mode = *mode;
   }
   to.socket_owner = from.socket_owner();
-  to.default_export = from.default_export();
+  return {};
+}
+
+Problem ConvertDoors(const v1::Config& from, Config& to) {
+  if (auto p = ConvertDoor("nbd", from.nbd(), to.nbd)) return p;
+  if (from.has_nbd() && to.nbd.listen.empty()) to.nbd.listen.push_back(*ParseAddress(kNbdAddress));
+  to.nbd.default_export = from.nbd().default_export();
+  if (!from.has_grpc()) return {};
+  if (auto p = ConvertDoor("grpc", from.grpc(), to.grpc)) return p;
+  if (to.grpc.listen.empty()) to.grpc.listen.push_back(*ParseAddress(kGrpcAddress));
+  if (from.grpc().connections() != 0) to.grpc.connections = from.grpc().connections();
+  if (from.grpc().lease_s() != 0) to.grpc.lease_s = from.grpc().lease_s();
   return {};
 }
 
@@ -178,6 +192,7 @@ void ConvertExport(const v1::Export& from, ExportConfig& to) {
   to.read_only = from.read_only();
   if (from.has_priority()) to.priority = from.priority();
   if (from.weight() != 0) to.weight = from.weight();
+  to.nbd_excluded = from.exclusive() != v1::EXCLUSIVE_SESSIONS;
 }
 
 void ConvertLimits(const v1::Limits& from, LimitsConfig& to) {
@@ -196,9 +211,8 @@ void ConvertLimits(const v1::Limits& from, LimitsConfig& to) {
 }
 
 Problem Convert(const v1::Config& from, Config& to) {
-  if (from.has_grpc()) return Wrong("grpc", "comes with a later release: remove the block");
   if (from.has_http()) return Wrong("http", "comes with a later release: remove the block");
-  if (auto p = ConvertNbd(from.nbd(), to.nbd)) return p;
+  if (auto p = ConvertDoors(from, to)) return p;
   to.topology.disks.resize(static_cast<size_t>(from.disk_size()));
   for (int i = 0; i < from.disk_size(); ++i) {
     const std::string key = absl::StrCat("disk[", i, "]");

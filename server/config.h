@@ -28,7 +28,12 @@ struct ExportConfig {
   bool read_only = false;
   uint32_t priority = 1;
   uint32_t weight = 100;
+  bool nbd_excluded = true;  // a READ_WRITE session keeps NBD connections out
 };
+
+// What is listened on when a door is asked for and no address is said.
+inline constexpr char kNbdAddress[] = "127.0.0.1:10809";
+inline constexpr char kGrpcAddress[] = "unix:/run/sluice/grpc.sock";
 
 struct NbdConfig {
   std::vector<Address> listen;
@@ -37,6 +42,15 @@ struct NbdConfig {
   std::string socket_owner;  // "USER:GROUP", "USER", ":GROUP" or empty
   std::string
       default_export;  // what the empty name means; empty: the only export, if there is only one
+};
+
+struct GrpcConfig {
+  std::vector<Address> listen;  // empty: no gRPC door
+  bool insecure_tcp = false;
+  mode_t socket_mode = 0600;
+  std::string socket_owner;
+  uint32_t connections = 100;
+  uint32_t lease_s = 30;
 };
 
 struct LimitsConfig {
@@ -53,6 +67,7 @@ struct LimitsConfig {
 
 struct Config {
   NbdConfig nbd;
+  GrpcConfig grpc;
   TopologySpec topology;
   std::vector<ExportConfig> exports;
   std::vector<std::string> disk_roots;
@@ -70,9 +85,9 @@ struct ConfigProblem {
   std::string text;
 };
 
-// Fills in what has a default (the NBD door) and checks everything that can be known without
-// opening a disk: ranges, names, duplicates, references, cycles, nesting, plain TCP beyond
-// loopback. The first problem, or nothing.
+// Fills in what has a default (the NBD door if no door is asked for) and checks
+// everything that can be known without opening a disk: ranges, names, duplicates, references,
+// cycles, nesting, plain TCP beyond loopback. The first problem, or nothing.
 std::optional<ConfigProblem> CompleteAndCheck(Config& config);
 
 // Reads, completes and checks a file: JSON if its first character that is no blank is '{', else

@@ -51,29 +51,52 @@ bool IsStrategy(const std::string& name) {
          });
 }
 
-Problem CheckDoors(NbdConfig& nbd) {
-  if (nbd.listen.empty()) nbd.listen.push_back(*ParseAddress("127.0.0.1:10809"));
-  if (auto p = CheckCount("nbd.listen", nbd.listen.size(), kMaxDoors)) return p;
-  for (size_t i = 0; i < nbd.listen.size(); ++i) {
-    const std::string key = absl::StrCat("nbd.listen[", i, "]");
-    const Address& address = nbd.listen[i];
-    if (!nbd.insecure_tcp && !address.IsLocal()) {
-      return Wrong(key,
-                   absl::StrCat(address.ToString(),
-                                " is plain TCP beyond loopback: whoever reaches it owns the data; "
-                                "listen on 127.0.0.1, [::1] or unix:PATH, or allow it with "
-                                "insecure_tcp: true (--insecure-tcp)"));
-    }
+// `refused`: why plain TCP at this address is not served without insecure_tcp; empty: it is.
+template <typename Door>
+Problem CheckDoor(const std::string& block, const Door& door,
+                  std::string (*refused)(const Address& address)) {
+  if (auto p = CheckCount(block + ".listen", door.listen.size(), kMaxDoors)) return p;
+  for (size_t i = 0; i < door.listen.size(); ++i) {
+    const std::string key = absl::StrCat(block, ".listen[", i, "]");
+    const Address& address = door.listen[i];
+    const std::string why = door.insecure_tcp ? "" : refused(address);
+    if (!why.empty()) return Wrong(key, why);
     for (size_t j = 0; j < i; ++j) {
       const bool any_port = address.kind == Address::Kind::kTcp && address.port == 0;
-      if (nbd.listen[j] == address && !any_port) {
+      if (door.listen[j] == address && !any_port) {
         return Wrong(key, absl::StrCat(address.ToString(), " is there twice: remove one"));
       }
     }
   }
-  if ((nbd.socket_mode & ~mode_t{0777}) != 0 || (nbd.socket_mode & 0600) != 0600) {
-    return Wrong("nbd.socket_mode", "give octal permissions from 0600 to 0777");
+  if ((door.socket_mode & ~mode_t{0777}) != 0 || (door.socket_mode & 0600) != 0600) {
+    return Wrong(block + ".socket_mode", "give octal permissions from 0600 to 0777");
   }
+  return {};
+}
+
+std::string RefusedForNbd(const Address& address) {
+  if (address.IsLocal()) return "";
+  return absl::StrCat(address.ToString(),
+                      " is plain TCP beyond loopback: whoever reaches it owns the data; listen on "
+                      "127.0.0.1, [::1] or unix:PATH, or allow it with insecure_tcp: true "
+                      "(--insecure-tcp)");
+}
+
+std::string RefusedForGrpc(const Address& address) {
+  if (address.kind == Address::Kind::kUnix) return "";
+  return absl::StrCat(address.ToString(),
+                      " is plain TCP: whoever reaches it owns the data; listen on unix:PATH, or "
+                      "allow it with insecure_tcp: true (--insecure-tcp)");
+}
+
+Problem CheckDoors(Config& config) {
+  if (config.nbd.listen.empty() && config.grpc.listen.empty()) {
+    config.nbd.listen.push_back(*ParseAddress(kNbdAddress));
+  }
+  if (auto p = CheckDoor("nbd", config.nbd, RefusedForNbd)) return p;
+  if (auto p = CheckDoor("grpc", config.grpc, RefusedForGrpc)) return p;
+  if (auto p = CheckRange("grpc.connections", config.grpc.connections, 1, 10000)) return p;
+  if (auto p = CheckRange("grpc.lease_s", config.grpc.lease_s, 1, 3600)) return p;
   return {};
 }
 
@@ -328,7 +351,7 @@ Problem CheckArrangement(const TopologySpec& spec) {
 }  // namespace
 
 Problem CompleteAndCheck(Config& config) {
-  if (auto p = CheckDoors(config.nbd)) return p;
+  if (auto p = CheckDoors(config)) return p;
   if (config.topology.disks.empty())
     return Wrong("disk", "is missing: there is nothing to serve; add one");
   if (auto p = CheckCount("disk", config.topology.disks.size(), kMaxEntries)) return p;

@@ -26,6 +26,7 @@ std::shared_ptr<const Export> MakeExport(const ExportTable::Entry& entry, size_t
       std::clamp(limits.preferred, std::max(limits.logical_block, kSector), kMaxBlock);
   made->target = entry.target;
   made->prio = static_cast<uint8_t>(entry.config.priority);
+  made->nbd_excluded = entry.config.nbd_excluded;
   made->first_flow = static_cast<uint16_t>(index * kFlowsPerExport);
   return made;
 }

@@ -13,6 +13,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "core/target.h"
 #include "server/config.h"
+#include "server/exclusion.h"
 #include "server/export.h"
 
 namespace sluice {
@@ -22,6 +23,10 @@ struct Export : ExportInfo {
   Target* target = nullptr;
   uint8_t prio = 1;
   uint16_t first_flow = 0;  // its flows are first_flow .. first_flow + kFlowsPerExport - 1
+
+  // Its NBD connections, or a session that wants to be the only writer and that NBD is excluded by.
+  bool nbd_excluded = true;
+  mutable Exclusion exclusion;
 
   // Admissions of new connections, for the doors (server/nbd/door.h).
   mutable std::atomic<uint64_t> admissions_begun{0};

@@ -77,29 +77,77 @@ absl::Status Server::Build(const Config& config) {
   std::vector<ExportTable::Entry> entries;
   for (const ExportConfig& e : config.exports) entries.push_back({e, topology_->Find(e.volume)});
   exports_ = std::make_unique<ExportTable>(entries, config.nbd.default_export);
-  nbd_ = std::make_unique<nbd::Door>(*reactors_, *exports_, DoorOptionsOf(config.limits), [this] {
-    reactors_->at(0).Post([this] {
-      for (const auto& listener : listeners_) listener->Resume();
-    });
-  });
-  return OpenDoors(config.nbd);
+  return OpenDoors(config);
 }
 
-absl::Status Server::OpenDoors(const NbdConfig& nbd) {
+absl::Status Server::OpenDoors(const Config& config) {
   auto signals = Signals::Create();
   if (!signals.ok()) return signals.status();
   signals_ = *std::move(signals);
+  nbd_ = std::make_unique<nbd::Door>(*reactors_, *exports_, DoorOptionsOf(config.limits),
+                                     [this] { ResumeListening(); });
+  if (auto status = OpenNbd(config.nbd); !status.ok()) return status;
+  return config.grpc.listen.empty() ? absl::OkStatus() : OpenGrpc(config);
+}
+
+// Any thread.
+void Server::ResumeListening() {
+  reactors_->at(0).Post([this] {
+    for (const auto& [door, listener] : listeners_) listener->Resume();
+  });
+}
+
+absl::Status Server::OpenNbd(const NbdConfig& nbd) {
   for (const Address& address : nbd.listen) {
     auto sockets = Listen(address, {nbd.insecure_tcp, nbd.socket_mode, nbd.socket_owner});
     if (!sockets.ok()) return sockets.status();
     for (auto& socket : *sockets) {
-      listeners_.push_back(std::make_unique<Listener>(
-          reactors_->at(0), std::move(socket), nbd_->handshakes(),
-          [this](int fd, Turnstile::Ticket ticket) {
-            TuneConnection(fd);
-            Peer peer = DescribePeer(fd);
-            nbd_->Enter(std::make_unique<PlainTransport>(fd), std::move(peer), std::move(ticket));
-          }));
+      listeners_.push_back({"nbd", std::make_unique<Listener>(
+                                       reactors_->at(0), std::move(socket), nbd_->handshakes(),
+                                       [this](int fd, Turnstile::Ticket ticket) {
+                                         TuneConnection(fd);
+                                         Peer peer = DescribePeer(fd);
+                                         nbd_->Enter(std::make_unique<PlainTransport>(fd),
+                                                     std::move(peer), std::move(ticket));
+                                       })});
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Server::OpenGrpc(const Config& config) {
+  const std::string folder = config.state_dir.empty() ? StateDir::DefaultPath() : config.state_dir;
+  if (folder.empty()) {
+    return absl::FailedPreconditionError(
+        "the gRPC door needs a folder for its state: name one with state_dir (--state-dir)");
+  }
+  auto state = StateDir::Open(folder);
+  if (!state.ok()) return state.status();
+  state_ = *std::move(state);
+  auto epochs = rpc::DurableEpochs::Load(*state_, *worker_, reactors_->at(0));
+  if (!epochs.ok()) return epochs.status();
+  epochs_ = *std::move(epochs);
+  rpc::DoorOptions options;
+  options.connections = config.grpc.connections;
+  options.threads = std::max(1u, UsableCpus() / 2u);
+  options.lease_ns = config.grpc.lease_s * kSecond;
+  grpc_ = std::make_unique<rpc::Door>(
+      *reactors_, reactors_->at(0), *exports_, *epochs_, options,
+      [this](const Export& exported, bool all, absl::AnyInvocable<void()> done) {
+        nbd_->Admit(exported, 0, std::move(done), all);
+      },
+      [this] { ResumeListening(); });
+  for (const Address& address : config.grpc.listen) {
+    auto sockets = Listen(
+        address, {config.grpc.insecure_tcp, config.grpc.socket_mode, config.grpc.socket_owner});
+    if (!sockets.ok()) return sockets.status();
+    for (auto& socket : *sockets) {
+      listeners_.push_back({"grpc", std::make_unique<Listener>(
+                                        reactors_->at(0), std::move(socket), grpc_->connections(),
+                                        [this](int fd, Turnstile::Ticket ticket) {
+                                          TuneConnection(fd);
+                                          grpc_->Enter(fd, DescribePeer(fd), std::move(ticket));
+                                        })});
     }
   }
   return absl::OkStatus();
@@ -109,13 +157,16 @@ Server::~Server() = default;
 
 int Server::Run() {
   std::string ready = "ready";
-  for (const auto& listener : listeners_) {
-    absl::StrAppend(&ready, " nbd=", listener->address().ToString());
+  for (const auto& [door, listener] : listeners_) {
+    absl::StrAppend(&ready, " ", door, "=", listener->address().ToString());
   }
   for (uint16_t id = 0; id < reactors_->size(); ++id) {
     threads_.emplace_back([&reactor = reactors_->at(id)] { reactor.Run(); });
   }
   factory_->Attach();
+  if (grpc_ != nullptr) {
+    if (auto status = grpc_->Start(); !status.ok()) GiveUp(std::string(status.message()).c_str());
+  }
   reactors_->at(0).Post([this] { StartListening(); });
   std::printf("%s\n", ready.c_str());
   std::fflush(stdout);
@@ -133,7 +184,7 @@ int Server::Run() {
 void Server::StartListening() {
   signals_->Start(reactors_->at(0), [this](int signal) { OnSignal(signal); });
   listening_ = listeners_.size();
-  for (const auto& listener : listeners_) listener->Start();
+  for (const auto& [door, listener] : listeners_) listener->Start();
 }
 
 void Server::OnSignal(int signal) {
@@ -163,7 +214,7 @@ void Server::BeginDrain() {
     static_cast<DrainTimer&>(timer).server->GiveUp("the drain took too long");
   };
   reactors_->at(0).Arm(drain_timer_, reactors_->at(0).now_ns() + drain_timeout_ns_);
-  for (const auto& listener : listeners_) listener->Stop([this] { ListenerStopped(); });
+  for (const auto& [door, listener] : listeners_) listener->Stop([this] { ListenerStopped(); });
 }
 
 void Server::ListenerStopped() {
@@ -171,8 +222,14 @@ void Server::ListenerStopped() {
   // Not inside a listener's own call.
   reactors_->at(0).Post([this] {
     listeners_.clear();
-    nbd_->Drain([this] { FlushDisks(); });
+    undrained_ = grpc_ != nullptr ? 2 : 1;
+    nbd_->Drain([this] { DoorDrained(); });
+    if (grpc_ != nullptr) grpc_->Drain([this] { DoorDrained(); });
   });
+}
+
+void Server::DoorDrained() {
+  if (--undrained_ == 0) FlushDisks();
 }
 
 void Server::FlushDisks() {
@@ -206,7 +263,7 @@ void Server::StopReactors() {
 
 void Server::GiveUp(const char* why) {
   Log(LogLevel::kError, absl::StrCat("gave up draining: ", why));
-  for (const auto& listener : listeners_) listener->RemoveFile();
+  for (const auto& [door, listener] : listeners_) listener->RemoveFile();
   _exit(1);
 }
 

@@ -22,9 +22,12 @@
 #include "server/config.h"
 #include "server/disk_factory.h"
 #include "server/export_table.h"
+#include "server/grpc/door.h"
+#include "server/grpc/epochs.h"
 #include "server/listener.h"
 #include "server/nbd/door.h"
 #include "server/signals.h"
+#include "server/state_dir.h"
 #include "storage/topology.h"
 
 namespace sluice {
@@ -45,7 +48,10 @@ class Server {
   Server() = default;
 
   absl::Status Build(const Config& config);
-  absl::Status OpenDoors(const NbdConfig& nbd);
+  absl::Status OpenDoors(const Config& config);
+  absl::Status OpenNbd(const NbdConfig& nbd);
+  absl::Status OpenGrpc(const Config& config);
+  void ResumeListening();
 
   // --- reactor 0 ---
   void StartListening();
@@ -53,6 +59,7 @@ class Server {
   void LogStats();
   void BeginDrain();
   void ListenerStopped();
+  void DoorDrained();
   void FlushDisks();
   void DisksFlushed();
   void StopReactors();
@@ -70,14 +77,22 @@ class Server {
   SystemClock clock_;
   uint64_t drain_timeout_ns_ = 0;
   std::unique_ptr<ReactorSet> reactors_;
+  std::unique_ptr<StateDir> state_;  // null without a gRPC door, as the epochs that lie there
+  std::unique_ptr<rpc::Epochs> epochs_;
   std::unique_ptr<Worker> worker_;  // runs what is queued before it ends, and posts to reactors
   std::unique_ptr<ConfiguredDisks> factory_;
   std::unique_ptr<const Topology> topology_;
   std::vector<std::string> disks_;
   std::unique_ptr<ExportTable> exports_;
   std::unique_ptr<nbd::Door> nbd_;
-  std::vector<std::unique_ptr<Listener>> listeners_;
+  std::unique_ptr<rpc::Door> grpc_;  // null: not asked for
+  struct Listening {
+    const char* door;  // as the ready line names it
+    std::unique_ptr<Listener> listener;
+  };
+  std::vector<Listening> listeners_;
   size_t listening_ = 0;
+  int undrained_ = 0;  // doors
   std::unique_ptr<Signals> signals_;
   std::vector<std::thread> threads_;
 

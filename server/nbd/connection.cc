@@ -49,6 +49,7 @@ Connection::Connection(Roster& roster, Parked parked)
       place_(std::move(parked.place)),
       session_(reactor(), *admission_.exported->target, std::move(parked.negotiated),
                OptionsOf(roster.door(), *admission_.exported, peer()), *this, roster.stats()),
+      seat_(std::move(parked.seat)),
       received_ns_(reactor().now_ns()) {
   send_.owner = this;
   send_.run = [](TurnTask& task) noexcept { static_cast<SendTask&>(task).owner->EndOfTurn(); };

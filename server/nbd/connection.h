@@ -55,6 +55,7 @@ class Connection final : public Member, private Session::Owner {
   const Admission admission_;
   const Turnstile::Ticket place_;
   Session session_;
+  const Exclusion::Seat seat_;
   SendTask send_;
   bool draining_ = false;
   uint64_t received_ns_;         // when a payload last got on, or a receive began

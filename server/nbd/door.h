@@ -47,6 +47,7 @@ struct Admission {
 struct Parked {
   Guest guest;
   Turnstile::Ticket place;
+  Exclusion::Seat seat;
   Negotiated negotiated;
   Admission admission;
 };
@@ -69,8 +70,10 @@ class Door {
   // A new connection begins its handshake, on the reactors in turn.
   void Enter(std::unique_ptr<Transport> transport, Peer peer, Turnstile::Ticket handshake);
 
-  // Settles the ghosts of `exported`, then calls `done` on reactor `here`.
-  Admission Admit(const Export& exported, uint16_t here, absl::AnyInvocable<void()> done);
+  // Settles the ghosts of `exported`, or (`all`) cuts every connection of it, then calls `done` on
+  // reactor `here`.
+  Admission Admit(const Export& exported, uint16_t here, absl::AnyInvocable<void()> done,
+                  bool all = false);
 
   // Sends an admitted connection to the reactor that is to serve it (placement.h).
   void Resume(Parked parked);

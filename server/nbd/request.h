@@ -37,7 +37,7 @@ struct ServedRequest : RequestParts {
   int error = 0;        // the result
   Request header;
   uint64_t born_ns = 0;
-  uint32_t taken = 0;  // payload bytes received or thrown away
+  uint32_t taken = 0;       // payload bytes received or thrown away
   uint32_t unreleased = 0;  // of its parts; a cell's owner is this record
   uint8_t simple_reply[kSimpleReplyBytes];
   std::optional<BioGroup> group;

@@ -40,16 +40,17 @@ void Roster::Admitted(uint64_t id) {
   if (found != members_.end()) static_cast<nbd::Welcome&>(*found->second).Admitted();
 }
 
-void Roster::SettleGhosts(const Export& exported, absl::AnyInvocable<void()> done) {
+void Roster::SettleGhosts(const Export& exported, bool all, absl::AnyInvocable<void()> done) {
   Settling settling;
   for (const auto& [id, member] : members_) {
     if (member->exported() != &exported) continue;
     // Who lingers has nothing at a disk and only waits for its last answers to be taken.
-    if (member->lingering()) continue;
-    if (member->leaving() || member->PeerClosed()) settling.ids.insert(id);
+    if (member->lingering() && !all) continue;
+    if (all || member->leaving() || member->PeerClosed()) settling.ids.insert(id);
   }
   for (const uint64_t id : settling.ids) {
-    members_.at(id)->Cut("its peer has closed, and another connection was admitted");
+    members_.at(id)->Cut(all ? "another client takes over"
+                             : "its peer has closed, and another client was admitted");
   }
   // What has left, just now or earlier this turn, has nothing at a disk.
   absl::erase_if(settling.ids, [this](uint64_t id) { return !members_.contains(id); });

@@ -34,9 +34,9 @@ class Roster {
   // The admission of the handshake `id` is through; nothing if that connection is gone.
   void Admitted(uint64_t id);
 
-  // Cuts the connections of `exported` whose peers have closed; calls `done` when these, and those
-  // of it that were leaving already, are gone. At once if there are none.
-  void SettleGhosts(const Export& exported, absl::AnyInvocable<void()> done);
+  // Cuts the connections of `exported` whose peers have closed, or all of it; calls `done` when
+  // these, and those of it that were leaving already, are gone. At once if there are none.
+  void SettleGhosts(const Export& exported, bool all, absl::AnyInvocable<void()> done);
 
   void Drain();
 

@@ -95,8 +95,15 @@ void Welcome::Admit() noexcept {
     handshake_.Refused(OptionReply::kErrPolicy, "too many connections");
     return Advance();
   }
-  admitting_ = true;
   const auto& exported = static_cast<const Export&>(*handshake_.requested());
+  seat_ = exported.exclusion.Sit();
+  if (!seat_) {
+    place_ = Turnstile::Ticket();
+    Note("refused: a session has the export for itself");
+    handshake_.Refused(OptionReply::kErrPolicy, "another client has the export for itself");
+    return Advance();
+  }
+  admitting_ = true;
   admission_ = roster().door().Admit(exported, reactor().id(),
                                      [&roster = roster(), id = id()] { roster.Admitted(id); });
 }
@@ -105,7 +112,10 @@ void Welcome::Admitted() noexcept {
   if (leaving()) return;
   admitting_ = false;
   handshake_.Admitted();
-  if (handshake_.state() != Handshake::State::kDone) place_ = Turnstile::Ticket();
+  if (handshake_.state() != Handshake::State::kDone) {
+    place_ = Turnstile::Ticket();
+    seat_ = Exclusion::Seat();
+  }
   Advance();
 }
 
@@ -115,8 +125,9 @@ void Welcome::Park() noexcept {
                     Quote({negotiated.exported->name.data(), negotiated.exported->name.size()}),
                     negotiated.structured_replies ? ", structured replies" : ""));
   Turnstile::Ticket place = std::move(place_);
+  Exclusion::Seat seat = std::move(seat_);
   Door& door = roster().door();
-  door.Resume(Parked{Part(), std::move(place), std::move(negotiated), admission_});
+  door.Resume(Parked{Part(), std::move(place), std::move(seat), std::move(negotiated), admission_});
 }
 
 }  // namespace sluice::nbd

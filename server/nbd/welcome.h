@@ -35,6 +35,7 @@ class Welcome final : public Member {
 
   const Turnstile::Ticket ticket_;
   Turnstile::Ticket place_;  // held from GO on
+  Exclusion::Seat seat_;     // as place_
   Handshake handshake_;
   uint64_t deadline_ns_;
   bool admitting_ = false;

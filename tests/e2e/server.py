@@ -33,6 +33,7 @@ class Server:
         elif '--nbd' not in arguments and arguments[0] == 'serve':
             self.arguments += ['--nbd', '127.0.0.1:0']
         self.log = tempfile.TemporaryFile('w+')
+        self.ready = ''
         self.addresses = []
         self.process = subprocess.Popen([BINARY, *self.arguments], stdout=subprocess.PIPE,
                                         stderr=self.log, text=True, **popen)
@@ -48,6 +49,7 @@ class Server:
             raise AssertionError(f'sluiced {" ".join(self.arguments)} is not ready after '
                                  f'{seconds + time.monotonic() - deadline:.1f} s: '
                                  f'{line!r}\n{self.text()}')
+        self.ready = line
         self.addresses = re.findall(r'\bnbd=(\S+)', line)
 
     @property

@@ -70,8 +70,10 @@ TEST(Cli, NullAndMemoryTargetsHaveASize) {
 }
 
 TEST(Cli, RefusalsNameTheFlagAndTheCure) {
-  EXPECT_EQ(Error("serve --grpc unix:/x memory:1M"),
-            "--grpc: comes with a later release: remove it");
+  EXPECT_EQ(Error("serve --grpc unix:/x memory:1M"), "ok");
+  EXPECT_EQ(Error("serve --grpc 127.0.0.1:0 memory:1M").substr(0, 36),
+            "--grpc: 127.0.0.1:0 is plain TCP: wh");
+  EXPECT_EQ(Error("serve --grpc 127.0.0.1:0 --insecure-tcp memory:1M"), "ok");
   EXPECT_EQ(Error("serve --http 127.0.0.1:0 memory:1M"),
             "--http: comes with a later release: remove it");
   EXPECT_EQ(Error("serve --nbd 0.0.0.0:1 memory:1M").substr(0, 47),

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/grpc/door.h"
+
+#include <fcntl.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
+#include <grpcpp/security/server_credentials.h>
+#include <grpcpp/server_builder.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <latch>
+#include <list>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "core/check.h"
+#include "core/log.h"
+#include "core/ring.h"
+#include "core/units.h"
+#include "server/grpc/call.h"
+
+namespace sluice::rpc {
+namespace {
+
+constexpr int kMetadataMax = 8 * 1024;   // of one call, bytes
+constexpr int kConcurrentStreams = 128;  // of one connection
+constexpr int kFrameMax = 256 * 1024;    // bytes: larger ones would hold up small messages
+constexpr int kPingEveryMs = 5'000;      // a client may, at most
+constexpr int kPingStrikes = 2;          // and is sent away after so many more
+constexpr int kKeepaliveMs = 30'000;     // we ask a silent client so often
+constexpr int kKeepaliveTimeoutMs = 10'000;
+constexpr int kHandshakeTimeoutMs = 10'000;
+constexpr size_t kQuotaBytes = 256 * kMiB;  // of gRPC's own buffers
+constexpr int kQuotaThreads = 16;
+constexpr auto kShutdownGrace = std::chrono::seconds(1);  // for streams that do not end
+
+void SetLimits(::grpc::ServerBuilder& builder) {
+  builder.SetMaxReceiveMessageSize(kMessageMax);
+  builder.SetMaxSendMessageSize(2 * kMessageMax);
+  const std::pair<const char*, int> arguments[] = {
+      {GRPC_ARG_MAX_METADATA_SIZE, kMetadataMax},
+      {GRPC_ARG_MAX_CONCURRENT_STREAMS, kConcurrentStreams},
+      {GRPC_ARG_HTTP2_MAX_FRAME_SIZE, kFrameMax},
+      {GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kPingEveryMs},
+      {GRPC_ARG_HTTP2_MAX_PING_STRIKES, kPingStrikes},
+      {GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs},
+      {GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs},
+      {GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1},
+      {GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs},
+  };
+  for (const auto& [name, value] : arguments) builder.AddChannelArgument(name, value);
+  ::grpc::ResourceQuota quota("sluice");
+  quota.Resize(kQuotaBytes);
+  quota.SetMaxThreads(kQuotaThreads);
+  builder.SetResourceQuota(quota);
+}
+
+void Loop(::grpc::ServerCompletionQueue& cq) {
+  void* tag = nullptr;
+  bool ok = false;
+  while (cq.Next(&tag, &ok)) static_cast<Tag*>(tag)->Proceed(ok);
+}
+
+}  // namespace
+
+struct Door::Inside {
+  Inside(ReactorSet& reactors, Reactor& its_reactor, const ExportDirectory& exports, Epochs& epochs,
+         const DoorOptions& its_options, Registry::SettleNbd settle_nbd,
+         absl::AnyInvocable<void()> room)
+      : options(its_options),
+        here(its_reactor),
+        connections(options.connections, std::move(room)),
+        registry(reactors, here, exports, epochs, {options.lease_ns, 1000, SessionOptions()},
+                 std::move(settle_nbd)),
+        host(registry, here) {}
+
+  // A connection, seen by a duplicate of its descriptor: the kernel tells when it is over.
+  struct Watch : RingOp {
+    Inside* inside = nullptr;
+    int fd = -1;
+    std::string name;
+    Turnstile::Ticket ticket;
+    std::list<Watch>::iterator self;
+  };
+  void Over(Watch& watch);
+  void StopServer();
+  void Stopped();
+
+  const DoorOptions options;
+  Reactor& here;
+  Turnstile connections;
+  Registry registry;
+  Host host;
+  std::unique_ptr<::grpc::experimental::ExternalConnectionAcceptor> acceptor;
+  std::vector<std::unique_ptr<::grpc::ServerCompletionQueue>> queues;
+  std::unique_ptr<::grpc::Server> server;
+  std::vector<std::thread> threads;
+  std::thread stopper;
+  std::latch no_calls{1};
+
+  uint64_t last_id = 0;
+  std::list<Watch> watches;
+  bool stopped = false;
+  absl::AnyInvocable<void()> drained;
+};
+
+Door::Door(ReactorSet& reactors, Reactor& here, const ExportDirectory& exports, Epochs& epochs,
+           const DoorOptions& options, Registry::SettleNbd settle_nbd,
+           absl::AnyInvocable<void()> room)
+    : inside_(std::make_unique<Inside>(reactors, here, exports, epochs, options,
+                                       std::move(settle_nbd), std::move(room))) {}
+
+Door::~Door() {
+  if (inside_->stopper.joinable()) inside_->stopper.join();
+  SLUICE_CHECK(inside_->server == nullptr && inside_->watches.empty());
+}
+
+Turnstile& Door::connections() { return inside_->connections; }
+Registry& Door::registry() { return inside_->registry; }
+
+absl::Status Door::Start() {
+  Host& host = inside_->host;
+  ::grpc::EnableDefaultHealthCheckService(false);
+  ::grpc::ServerBuilder builder;
+  SetLimits(builder);
+  using External = ::grpc::ServerBuilder::experimental_type::ExternalConnectionType;
+  inside_->acceptor = builder.experimental().AddExternalConnectionAcceptor(
+      External::FROM_FD, ::grpc::InsecureServerCredentials());
+  builder.RegisterService(&host.block);
+  builder.RegisterService(&host.health);
+  builder.RegisterService(&host.reflection);
+  host.services = {v1::BlockService::service_full_name(),
+                   ::grpc::health::v1::Health::service_full_name(),
+                   ::grpc::reflection::v1alpha::ServerReflection::service_full_name()};
+  for (uint32_t i = 0; i < inside_->options.threads; ++i) {
+    inside_->queues.push_back(builder.AddCompletionQueue());
+  }
+  inside_->server = builder.BuildAndStart();
+  if (inside_->server == nullptr) return absl::InternalError("grpc: the server does not start");
+  for (const auto& queue : inside_->queues) {
+    AwaitStreams(host, *queue);
+    AwaitUnary(host, *queue);
+    AwaitRanges(host, *queue);
+    AwaitObservers(host, *queue);
+    inside_->threads.emplace_back([&queue = *queue] { Loop(queue); });
+  }
+  return absl::OkStatus();
+}
+
+void Door::Enter(int fd, const Peer& peer, Turnstile::Ticket ticket) {
+  const int watched = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  const std::string name = absl::StrCat("grpc ", ++inside_->last_id, " (", peer.text, "): ");
+  if (watched < 0) {
+    Log(LogLevel::kWarning, absl::StrCat(name, "refused: no descriptor is free"));
+    close(fd);
+    return;
+  }
+  Log(LogLevel::kInfo, absl::StrCat(name, "connected"));
+  Inside::Watch& watch = inside_->watches.emplace_back();
+  watch.self = std::prev(inside_->watches.end());
+  watch.inside = inside_.get();
+  watch.fd = watched;
+  watch.name = name;
+  watch.ticket = std::move(ticket);
+  watch.done = [](RingOp& op) noexcept {
+    auto& over = static_cast<Inside::Watch&>(op);
+    over.inside->Over(over);
+  };
+  // Hang-up and errors are told unasked.
+  static_cast<RingPoller&>(inside_->here.poller()).PollFd(watch, watched, 0);
+  ::grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
+  connection.fd = fd;
+  inside_->acceptor->HandleNewConnection(&connection);
+}
+
+void Door::Inside::Over(Watch& watch) {
+  Log(LogLevel::kInfo, absl::StrCat(watch.name, "closed"));
+  close(watch.fd);
+  watches.erase(watch.self);
+  if (stopped) Stopped();
+}
+
+void Door::Drain(absl::AnyInvocable<void()> done) {
+  inside_->drained = std::move(done);
+  inside_->host.draining.store(true);
+  inside_->host.at_drain.Tell();
+  inside_->registry.Drain([inside = inside_.get()] { inside->StopServer(); });
+}
+
+// Waits for the calls to end, so it has a thread of its own. A call may use its queue to its end:
+// the queues are shut down after the last one.
+void Door::Inside::StopServer() {
+  stopper = std::thread([this] {
+    host.none_left = [this] { no_calls.count_down(); };
+    server->Shutdown(std::chrono::system_clock::now() + kShutdownGrace);
+    host.Leave();
+    no_calls.wait();
+    for (const auto& queue : queues) queue->Shutdown();
+    for (std::thread& thread : threads) thread.join();
+    server = nullptr;
+    here.Post([this] { Stopped(); });
+  });
+}
+
+// The server, or a connection after it, is gone.
+void Door::Inside::Stopped() {
+  stopped = true;
+  if (watches.empty() && drained != nullptr) std::exchange(drained, nullptr)();
+}
+
+}  // namespace sluice::rpc

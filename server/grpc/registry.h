@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sessions of the gRPC door: who holds which export, in which mode, until when. It admits new
+// ones -- displaced holders and dead NBD connections have nothing left on the way to a drive, and
+// the new epoch is durable, before one is granted -- and ends those whose lease is over.
+//
+// Lives on one reactor; Find() may be called on any thread. Sessions run on the reactor of their
+// export. Answers come on the registry's reactor.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/functional/any_invocable.h"
+#include "core/reactor.h"
+#include "server/export_table.h"
+#include "server/grpc/epochs.h"
+#include "server/grpc/op.h"
+#include "server/grpc/session.h"
+
+namespace sluice::rpc {
+
+// As sluice.v1.AccessMode, by number.
+enum class Mode : uint8_t { kReadOnly = 1, kReadWrite = 2, kReadWriteShared = 3 };
+
+struct OpenAsk {
+  std::string export_name;
+  Mode mode = Mode::kReadOnly;
+  std::string client_id;
+  std::string instance_id;
+  std::string peer;    // for the log
+  uint64_t epoch = 0;  // the one that must still be the newest; 0: any
+  bool force = false;
+};
+
+struct OpenAnswer {
+  Reason refused = Reason::kNone;
+  std::string text;  // why, for humans
+  std::string session_id;
+  uint64_t epoch = 0;
+  uint64_t lease_ms = 0;
+  std::shared_ptr<const Export> exported;
+  std::string holder;            // kMountConflict: who, and
+  uint64_t holder_lease_ms = 0;  // how long at least
+};
+
+struct SessionInfo {
+  uint64_t handle = 0;  // not the secret id
+  std::string export_name;
+  std::string client_id;
+  std::string instance_id;
+  std::string peer;
+  Mode mode = Mode::kReadOnly;
+  uint64_t epoch = 0;
+  uint64_t lease_left_ms = 0;
+  std::shared_ptr<Session> session;  // for its counts
+};
+
+class Registry {
+ public:
+  struct Options {
+    uint64_t lease_ns = 0;
+    uint32_t sessions_max = 1000;
+    SessionOptions session;
+  };
+  // Settles the NBD connections of an export whose peers are gone, or cuts all of them, and calls
+  // `done` on the registry's reactor when nothing of those is left at a drive.
+  using SettleNbd =
+      absl::AnyInvocable<void(const Export& exported, bool all, absl::AnyInvocable<void()> done)>;
+
+  // Any thread. All that is referred to outlives it; the directory's entries are Exports.
+  Registry(ReactorSet& reactors, Reactor& here, const ExportDirectory& exports, Epochs& epochs,
+           const Options& options, SettleNbd settle_nbd);
+  ~Registry();  // REQUIRES: no session and no opening
+  Registry(const Registry&) = delete;
+  Registry& operator=(const Registry&) = delete;
+
+  struct Found {
+    Reason refused = Reason::kNone;
+    std::shared_ptr<Session> session;
+  };
+  // Any thread.
+  Found Find(const std::string& session_id, uint64_t epoch) const;
+
+  // --- the registry's reactor ---
+  void Open(OpenAsk ask, absl::AnyInvocable<void(OpenAnswer)> answer);
+  // The lease from now on, ms.
+  void KeepAlive(const std::string& session_id, uint64_t epoch,
+                 absl::AnyInvocable<void(Reason, uint64_t lease_ms)> answer);
+  void Close(const std::string& session_id, uint64_t epoch,
+             absl::AnyInvocable<void(Reason)> answer);
+  // Fences a session; `answer` when nothing of it can reach a drive any more. kNotFound: no such.
+  void Revoke(uint64_t handle, absl::AnyInvocable<void(Reason)> answer);
+  std::vector<SessionInfo> List() const;
+  // No session is opened any more; those there are answer what is in flight, then end.
+  void Drain(absl::AnyInvocable<void()> done);
+
+ private:
+  struct Holder;
+  // What is known of one export that ever had a session.
+  struct Held {
+    std::vector<Holder*> holders;
+    bool opening = false;
+    bool exclusive = false;  // its Exclusion is taken
+    uint32_t settling = 0;   // sessions that ended and may still have something at a drive
+    std::deque<absl::AnyInvocable<void()>> queue;     // those who open next
+    std::vector<absl::AnyInvocable<void()>> at_rest;  // called when nobody settles any more
+  };
+  struct Holder {
+    std::string id;
+    uint64_t handle;
+    Held* held;
+    std::shared_ptr<const Export> exported;
+    std::shared_ptr<Session> session;
+    OpenAsk ask;
+    uint64_t epoch;
+    uint64_t renewed_ns;
+  };
+  // One OpenVolume on its way.
+  struct Opening {
+    OpenAsk ask;
+    absl::AnyInvocable<void(OpenAnswer)> answer;
+    std::shared_ptr<const Export> exported;
+    Held* held = nullptr;
+    std::vector<uint64_t> displaced;  // handles
+    bool took_exclusion = false;
+    uint64_t epoch = 0;
+  };
+  using OpeningPtr = std::shared_ptr<Opening>;
+  struct LeaseTimer : Timer {
+    Registry* registry = nullptr;
+  };
+
+  // The steps of an opening, each ending in the next or in Refuse().
+  void Start(OpeningPtr opening);
+  bool Judge(Opening& opening, OpenAnswer& refusal);
+  void SettleOthers(OpeningPtr opening);
+  void Displace(OpeningPtr opening);
+  void RaiseEpoch(OpeningPtr opening);
+  void Grant(OpeningPtr opening);
+  void Refuse(Opening& opening, OpenAnswer answer);
+  void Finished(const Export& exported, Held& held);
+
+  static bool WantsAlone(const Opening& opening);
+  uint64_t LeaseEnd(const Holder& holder) const;
+  uint64_t LeaseLeftMs(const Holder& holder) const;
+  Holder* HolderOf(uint64_t handle);
+  // Takes the holder out; its session is ended and `settled` called when nothing of it is left.
+  void Remove(Holder& holder, Reason why, bool abandon, absl::AnyInvocable<void()> settled);
+  void Settled(const Export& exported, Held& held);
+  void ReleaseIfFree(const Export& exported, Held& held);
+  void EndLeases();
+  void ArmLeases();
+
+  ReactorSet& reactors_;
+  Reactor& here_;
+  const ExportDirectory& exports_;
+  Epochs& epochs_;
+  const Options options_;
+  SettleNbd settle_nbd_;
+
+  std::map<const Export*, Held> held_;
+  std::map<uint64_t, std::unique_ptr<Holder>> holders_;  // by handle
+  uint64_t last_handle_ = 0;
+  uint16_t next_reactor_ = 0;
+  bool draining_ = false;
+  LeaseTimer leases_;
+
+  struct Known {
+    std::shared_ptr<Session> session;  // null: fenced
+    uint64_t epoch = 0;
+    uint64_t handle = 0;
+  };
+  mutable std::mutex mutex_;                       // not absl's: it hides from the thread sanitizer
+  absl::flat_hash_map<std::string, Known> known_;  // guarded by mutex_
+  std::deque<std::string> fenced_;                 // guarded by mutex_; the latest
+};
+
+}  // namespace sluice::rpc

@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: Apache-2.0
+// The law of a session, on a manual reactor over a disk whose requests wait for the test.
+#include "server/grpc/session.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <list>
+#include <string>
+
+#include "core/units.h"
+#include "tests/server/held_target.h"
+
+namespace sluice::rpc {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+using testing::Pair;
+
+// A stream's end at the session: notes what it is told.
+class Stream final : public Party {
+ public:
+  void OnResult(const OpResult& result, const Bio*) noexcept override {
+    results.emplace_back(result.op_id, result.reason);
+  }
+  void OnTaken() noexcept override { batches.pop_front(); }
+  void OnClosed(Reason why) noexcept override { closed = why; }
+
+  std::list<std::vector<OpRequest>> batches;  // not yet taken
+  std::vector<std::pair<uint64_t, Reason>> results;
+  Reason closed = Reason::kNone;
+};
+
+class SessionTest : public testing::Test {
+ protected:
+  static constexpr uint64_t kSize = 64 * kMiB;
+
+  ~SessionTest() override {
+    End(Reason::kSessionLost, false, [this] { settled_ = true; });
+    Serve();
+    EXPECT_TRUE(settled_);
+    EXPECT_TRUE(session_->idle());
+  }
+
+  static SessionOptions Options() {
+    SessionOptions options;
+    options.writes = true;
+    options.window = 64;
+    return options;
+  }
+  void Reopen(const SessionOptions& options) {
+    session_ = std::make_unique<Session>(reactor_, exported_, options);
+  }
+
+  OpRequest Make(uint64_t op_id, Op op, uint64_t offset, uint64_t length = 4096) {
+    OpRequest made;
+    made.op_id = op_id;
+    made.op = op;
+    made.offset = offset;
+    made.length = length;
+    made.data = data_.data();
+    return made;
+  }
+  OpRequest Write(uint64_t op_id, uint64_t offset) { return Make(op_id, Op::kWrite, offset); }
+  OpRequest Read(uint64_t op_id, uint64_t offset) { return Make(op_id, Op::kRead, offset); }
+
+  Stream& New() { return streams_.emplace_back(); }
+  void Send(Stream& stream, std::vector<OpRequest> ops) {
+    stream.batches.push_back(std::move(ops));
+    On([&] { session_->Submit(stream, stream.batches.back()); });
+  }
+  // Attaches; false if that is refused or not answered yet.
+  bool Attach(Stream& stream, uint64_t seq) {
+    auto attached = std::make_shared<bool>(false);
+    On([&] {
+      session_->Attach(stream, seq, [this, attached](Session::Attached answer) {
+        answer_ = std::move(answer);
+        *attached = answer_.refused == Reason::kNone;
+      });
+    });
+    return *attached;
+  }
+  void End(Reason why, bool abandon, absl::AnyInvocable<void()> settled) {
+    On([&] { session_->End(why, abandon, std::move(settled)); });
+  }
+  // On the session's reactor.
+  void On(absl::AnyInvocable<void()> work) {
+    reactor_.Post(std::move(work));
+    Turn();
+  }
+  void Turn() {
+    for (int i = 0; i < 10; ++i) reactor_.Turn();
+  }
+  // The disk does all it was given, again and again.
+  void Serve(int error = 0) {
+    for (int i = 0; i < 8; ++i) {
+      disk_->StartAll();
+      disk_->EndStarted(error);
+      Turn();
+    }
+  }
+
+  ManualClock clock_;
+  ReactorSet reactors_{[] {
+                         std::vector<std::unique_ptr<Poller>> pollers;
+                         pollers.push_back(std::make_unique<ManualPoller>());
+                         return pollers;
+                       }(),
+                       clock_, ReactorOptions{1024, 4 * kMiB, 0}};
+  Reactor& reactor_ = reactors_.at(0);
+  std::unique_ptr<HeldTarget> disk_ = std::make_unique<HeldTarget>(reactor_, kSize);
+  std::shared_ptr<Export> exported_ = [this] {
+    auto made = std::make_shared<Export>();
+    made->name = "disk";
+    made->size_bytes = kSize;
+    made->can_zero = true;
+    made->target = disk_.get();
+    return made;
+  }();
+  std::string data_ = std::string(kMiB, 'x');
+  std::unique_ptr<Session> session_ = std::make_unique<Session>(reactor_, exported_, Options());
+  Session::Attached answer_;
+  std::list<Stream> streams_;
+  bool settled_ = false;
+};
+
+TEST_F(SessionTest, AnOpIsAnsweredWhenTheDiskHasDoneIt) {
+  Stream& stream = New();
+  Send(stream, {Write(1, 0), Read(2, 8192)});
+  EXPECT_THAT(stream.results, IsEmpty());
+  EXPECT_THAT(stream.batches, IsEmpty());  // its memory is free again
+  Serve();
+  EXPECT_THAT(stream.results, ElementsAre(Pair(1, Reason::kNone), Pair(2, Reason::kNone)));
+}
+
+TEST_F(SessionTest, ARepeatedIdIsAnsweredFromMemory) {
+  Stream& stream = New();
+  Send(stream, {Write(1, 0)});
+  Serve(ENOSPC);
+  Send(stream, {Write(1, 0)});
+  EXPECT_EQ(disk_->offsets().size(), 1u);
+  EXPECT_THAT(stream.results, ElementsAre(Pair(1, Reason::kNoSpace), Pair(1, Reason::kNoSpace)));
+}
+
+TEST_F(SessionTest, ARepeatOfARunningOpWaitsForItsResult) {
+  Stream& first = New();
+  Stream& second = New();
+  Send(first, {Write(1, 0)});
+  Send(second, {Write(1, 0)});
+  EXPECT_THAT(second.results, IsEmpty());
+  Serve();
+  EXPECT_EQ(disk_->offsets().size(), 1u);
+  EXPECT_THAT(first.results, ElementsAre(Pair(1, Reason::kNone)));
+  EXPECT_THAT(second.results, ElementsAre(Pair(1, Reason::kNone)));
+}
+
+TEST_F(SessionTest, ALateWriteNeverRunsOverALaterOne) {
+  Stream& stream = New();
+  Send(stream, {Write(2, 0)});
+  Serve();
+  Send(stream, {Write(1, 0)});
+  Serve();
+  EXPECT_EQ(disk_->offsets().size(), 1u);
+  EXPECT_THAT(stream.results, ElementsAre(Pair(2, Reason::kNone), Pair(1, Reason::kOvertaken)));
+}
+
+TEST_F(SessionTest, AReadWaitsForTheWriteBeforeIt) {
+  Stream& stream = New();
+  Send(stream, {Write(1, 0), Read(2, 0), Read(3, kMiB)});
+  EXPECT_THAT(disk_->offsets(), ElementsAre(0));
+  Serve();
+  EXPECT_THAT(disk_->offsets(), ElementsAre(0, 0, kMiB));
+  EXPECT_EQ(stream.results.size(), 3u);
+}
+
+TEST_F(SessionTest, AWriteWaitsForTheReadBeforeIt) {
+  Stream& stream = New();
+  Send(stream, {Read(1, 0), Write(2, 0)});
+  EXPECT_THAT(disk_->offsets(), ElementsAre(0));
+  Serve();
+  EXPECT_EQ(disk_->offsets().size(), 2u);
+}
+
+TEST_F(SessionTest, WhatIsMalformedNeverReachesTheDisk) {
+  Stream& stream = New();
+  OpRequest wrong_sum = Write(9, 0);
+  wrong_sum.refused = Reason::kChecksumMismatch;
+  Send(stream, {Make(1, Op::kWrite, 1, 4096), Make(2, Op::kWrite, kSize, 4096),
+                Make(3, Op::kWrite, ~uint64_t{0} - 4095, 4096), Make(4, Op::kRead, 0, 0),
+                Make(5, Op::kRead, 0, 2 * kMiB), Make(6, Op::kFlush, 0, 512),
+                Make(7, Op::kTrim, 0, 4096), Make(0, Op::kRead, 0, 4096), wrong_sum});
+  EXPECT_THAT(disk_->offsets(), IsEmpty());
+  EXPECT_THAT(stream.results,
+              ElementsAre(Pair(1, Reason::kBadRequest), Pair(2, Reason::kOutOfBounds),
+                          Pair(3, Reason::kOutOfBounds), Pair(4, Reason::kBadRequest),
+                          Pair(5, Reason::kBadRequest), Pair(6, Reason::kBadRequest),
+                          Pair(7, Reason::kUnsupported), Pair(0, Reason::kBadRequest),
+                          Pair(9, Reason::kChecksumMismatch)));
+}
+
+TEST_F(SessionTest, AnOpRefusedForItsChecksumMayComeAgain) {
+  Stream& stream = New();
+  OpRequest wrong_sum = Write(1, 0);
+  wrong_sum.refused = Reason::kChecksumMismatch;
+  Send(stream, {wrong_sum});
+  Send(stream, {Write(1, 0)});
+  Serve();
+  EXPECT_THAT(stream.results,
+              ElementsAre(Pair(1, Reason::kChecksumMismatch), Pair(1, Reason::kNone)));
+}
+
+TEST_F(SessionTest, AReadOnlySessionWritesNothing) {
+  SessionOptions options = Options();
+  options.writes = false;
+  Reopen(options);
+  Stream& stream = New();
+  Send(stream, {Write(1, 0), Make(2, Op::kZero, 0, 4096), Read(3, 0), Make(4, Op::kFlush, 0, 0)});
+  Serve();
+  EXPECT_THAT(stream.results, ElementsAre(Pair(1, Reason::kReadOnly), Pair(2, Reason::kReadOnly),
+                                          Pair(3, Reason::kNone), Pair(4, Reason::kNone)));
+}
+
+TEST_F(SessionTest, AttachIsAnsweredWhenNothingOfTheOldStreamIsAtTheDisk) {
+  Stream& old = New();
+  Stream& fresh = New();
+  ASSERT_TRUE(Attach(old, 1));
+  Send(old, {Write(1, 0), Write(2, 4096)});
+  EXPECT_FALSE(Attach(fresh, 2));
+  EXPECT_EQ(old.closed, Reason::kStaleAttach);
+  Serve();
+  EXPECT_EQ(answer_.refused, Reason::kNone);
+  EXPECT_EQ(answer_.completed_through, 2u);
+  EXPECT_EQ(answer_.completed.size(), 2u);
+  EXPECT_THAT(old.results, IsEmpty());  // it was closed before
+}
+
+TEST_F(SessionTest, WhatTheOldStreamHadNotBegunNeverBegins) {
+  SessionOptions options = Options();
+  options.running_max = 1;
+  Reopen(options);
+  Stream& old = New();
+  Stream& fresh = New();
+  ASSERT_TRUE(Attach(old, 1));
+  Send(old, {Write(1, 0), Write(2, 4096)});
+  Attach(fresh, 2);
+  Serve();
+  EXPECT_THAT(disk_->offsets(), ElementsAre(0));
+  EXPECT_EQ(answer_.completed_through, 1u);
+  Send(fresh, {Write(2, 4096)});
+  Serve();
+  EXPECT_THAT(fresh.results, ElementsAre(Pair(2, Reason::kNone)));
+}
+
+TEST_F(SessionTest, AnOlderAttachIsRefused) {
+  Stream& fresh = New();
+  Stream& old = New();
+  Stream& twin = New();
+  ASSERT_TRUE(Attach(fresh, 5));
+  EXPECT_FALSE(Attach(old, 4));
+  EXPECT_EQ(answer_.refused, Reason::kStaleAttach);
+  EXPECT_TRUE(Attach(twin, 5));
+  EXPECT_EQ(fresh.closed, Reason::kNone);
+}
+
+TEST_F(SessionTest, AFenceCancelsWhatIsQueuedAndWaitsForTheRest) {
+  Stream& stream = New();
+  ASSERT_TRUE(Attach(stream, 1));
+  Send(stream, {Write(1, 0)});
+  disk_->StartAll();
+  Send(stream, {Write(2, 4096)});
+  bool settled = false;
+  End(Reason::kStaleEpoch, true, [&] { settled = true; });
+  EXPECT_EQ(stream.closed, Reason::kStaleEpoch);
+  EXPECT_EQ(disk_->queued(), 0u);
+  EXPECT_FALSE(settled);
+  disk_->EndStarted();
+  Turn();
+  EXPECT_TRUE(settled);
+  EXPECT_THAT(stream.results, IsEmpty());
+}
+
+TEST_F(SessionTest, NothingBeginsAfterTheEnd) {
+  Stream& stream = New();
+  Stream& late = New();
+  End(Reason::kStaleEpoch, true, [] {});
+  Send(stream, {Write(1, 0)});
+  EXPECT_EQ(stream.closed, Reason::kStaleEpoch);
+  EXPECT_FALSE(Attach(late, 1));
+  EXPECT_EQ(answer_.refused, Reason::kStaleEpoch);
+  EXPECT_THAT(disk_->offsets(), IsEmpty());
+}
+
+TEST_F(SessionTest, ADrainAnswersWhatIsInFlightAndRefusesWhatIsNew) {
+  Stream& stream = New();
+  bool drained = false;
+  Send(stream, {Write(1, 0)});
+  On([&] { session_->Drain([&] { drained = true; }); });
+  Send(stream, {Write(2, 4096)});
+  EXPECT_FALSE(drained);
+  Serve();
+  EXPECT_TRUE(drained);
+  EXPECT_THAT(stream.results, ElementsAre(Pair(2, Reason::kDraining), Pair(1, Reason::kNone)));
+}
+
+TEST_F(SessionTest, OpsWaitForMemoryAndAllAreServed) {  // A1
+  Stream& stream = New();
+  std::vector<OpRequest> ops;
+  for (uint64_t i = 0; i < 16; ++i) ops.push_back(Make(i + 1, Op::kWrite, i * kMiB, kMiB));
+  Send(stream, std::move(ops));
+  EXPECT_LT(disk_->offsets().size(), 16u);
+  EXPECT_EQ(stream.batches.size(), 1u);  // not taken: nothing more is asked of the client
+  for (int i = 0; i < 4; ++i) Serve();
+  EXPECT_EQ(stream.results.size(), 16u);
+  EXPECT_THAT(stream.batches, IsEmpty());
+}
+
+TEST_F(SessionTest, ADeadStreamsWaitingOpsAreDropped) {
+  SessionOptions options = Options();
+  options.running_max = 1;
+  Reopen(options);
+  Stream& dead = New();
+  Stream& other = New();
+  Send(dead, {Write(1, 0), Write(2, 4096)});
+  On([&] { session_->Detach(dead); });
+  Send(other, {Write(3, 8192)});
+  Serve();
+  EXPECT_THAT(disk_->offsets(), ElementsAre(0, 8192));
+  EXPECT_THAT(dead.results, IsEmpty());
+  EXPECT_THAT(other.results, ElementsAre(Pair(3, Reason::kNone)));
+}
+
+TEST_F(SessionTest, ACancelReachesWhatHasNotBegun) {
+  SessionOptions options = Options();
+  options.running_max = 1;
+  Reopen(options);
+  Stream& stream = New();
+  Send(stream, {Write(1, 0), Write(2, 4096)});
+  On([&] {
+    session_->Cancel(stream, 1);
+    session_->Cancel(stream, 2);
+  });
+  Serve();
+  EXPECT_THAT(disk_->offsets(), ElementsAre(0));
+  EXPECT_THAT(stream.results, ElementsAre(Pair(1, Reason::kNone), Pair(2, Reason::kCancelled)));
+}
+
+}  // namespace
+}  // namespace sluice::rpc
