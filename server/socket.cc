@@ -165,6 +165,7 @@ int FreePath(const std::string& path) {
   if (probe.get() < 0) return errno;
   const sockaddr_un name = UnixName(path);
   if (connect(probe.get(), Generic(name), sizeof(name)) == 0) return EADDRINUSE;
+  if (errno == ENOENT) return 0;  // its owner has just removed it
   if (errno != ECONNREFUSED) return errno == EAGAIN ? EADDRINUSE : errno;
   return unlink(path.c_str()) == 0 || errno == ENOENT ? 0 : errno;
 }
