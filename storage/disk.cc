@@ -18,8 +18,6 @@ constexpr uint32_t kHoldBytesMax = 64 * kKiB;
 constexpr uint32_t kHoldRequestsMin = 4;
 constexpr size_t kFlows = size_t{1} << 16;  // Bio::flow
 
-constexpr uint32_t kDepthMax = 1024;
-
 // Segments whose memory is contiguous become one: a whole run often, since payloads received
 // together lie together. Returns how many are left.
 uint32_t JoinSegments(Segment* segs, uint32_t count) {
@@ -60,7 +58,8 @@ Limits Disk::LimitsOf(const DiskOptions& options, const MediumLimits& medium) {
 Disk::Disk(const DiskOptions& options, std::unique_ptr<Medium> medium, std::unique_ptr<Bufq> bufq,
            Reactor& home)
     : options_(options),
-      home_(home),
+      home_(&home),
+      home_id_(home.id()),
       medium_(std::move(medium)),
       limits_(LimitsOf(options, medium_->limits())),
       depth_(std::clamp(options.depth != 0 ? options.depth : medium_->limits().depth, uint32_t{1},
@@ -85,23 +84,15 @@ Disk::Disk(const DiskOptions& options, std::unique_ptr<Medium> medium, std::uniq
           this),
       flows_(kFlows * sizeof(uint32_t)),
       outstanding_(reinterpret_cast<uint32_t*>(flows_.base())),
-      vectors_(size_t{depth_} * medium_->limits().segments_max * sizeof(Segment)),
-      slots_(depth_) {
+      slots_(depth_),
+      serving_(depth_) {
   SLUICE_CHECK(IsPowerOfTwo(limits_.logical_block) &&
                medium_->limits().segments_max >= kListSegments);
-  auto* vectors = reinterpret_cast<Segment*>(vectors_.base());
+  vectors_.emplace_back(size_t{depth_} * medium_->limits().segments_max * sizeof(Segment));
+  auto* vectors = reinterpret_cast<Segment*>(vectors_.back().base());
   for (Slot& slot : slots_) {
-    slot.disk = this;
-    slot.vector = vectors;
+    AddSlot(slot, vectors);
     vectors += medium_->limits().segments_max;
-    slot.io.context = &slot;
-    slot.io.done = [](MediumIo& io) noexcept {
-      Slot& done = *static_cast<Slot*>(io.context);
-      Disk& disk = *done.disk;
-      disk.OnSlotDone(done);
-      disk.home_.AtDispatch(disk.dispatch_);
-    };
-    free_.push_back(slot);
   }
   dispatch_.context = this;
   dispatch_.run = [](TurnTask& task) noexcept { static_cast<Disk*>(task.context)->Dispatch(); };
@@ -109,11 +100,25 @@ Disk::Disk(const DiskOptions& options, std::unique_ptr<Medium> medium, std::uniq
   timeout_.run = [](Timer& timer) noexcept { static_cast<Disk*>(timer.context)->CheckTimeouts(); };
 }
 
+void Disk::AddSlot(Slot& slot, Segment* vector) noexcept {
+  slot.disk = this;
+  slot.vector = vector;
+  slot.io.context = &slot;
+  slot.io.done = [](MediumIo& io) noexcept {
+    Slot& done = *static_cast<Slot*>(io.context);
+    Disk& disk = *done.disk;
+    disk.OnSlotDone(done);
+    disk.home_->AtDispatch(disk.dispatch_);
+  };
+  free_.push_back(slot);
+}
+
 Disk::~Disk() {
   SLUICE_CHECK(idle());
   free_.clear();
-  home_.Disarm(timeout_);
-  home_.Unlist(dispatch_);
+  spare_.clear();
+  home_->Disarm(timeout_);
+  home_->Unlist(dispatch_);
 }
 
 bool Disk::idle() const noexcept {
@@ -127,11 +132,12 @@ bool Disk::idle() const noexcept {
 void Disk::Strategy(Bio& bio) noexcept {
   SLUICE_CHECK(InRange(bio.offset, bio.length, limits_.size));
   SLUICE_CHECK(IsAligned(bio.offset | bio.length, limits_.block));
+  if (closed_ && bio.op != Op::kFlush) return Done(bio, ESHUTDOWN);
   stats_.requests[static_cast<int>(bio.op)].Add(1);
   stats_.bytes[static_cast<int>(bio.op)].Add(bio.length);
-  home_.AtDispatch(dispatch_);
+  home_->AtDispatch(dispatch_);
   if (options_.io_timeout_ns != 0 && !timeout_.armed()) {
-    home_.Arm(timeout_, home_.now_ns() + options_.io_timeout_ns / 4);
+    home_->Arm(timeout_, home_->now_ns() + options_.io_timeout_ns / 4);
   }
   if (bio.op == Op::kFlush) {
     CollectRuns();
@@ -150,7 +156,7 @@ void Disk::Strategy(Bio& bio) noexcept {
 }
 
 void Disk::Plug(Bio& bio) noexcept {
-  stats_.stages.End(bio, Stage::kQueue, home_.now_ns());
+  stats_.stages.End(bio, Stage::kQueue, home_->now_ns());
   gather_.Plug(bio);
 }
 
@@ -163,7 +169,7 @@ void Disk::Dispatch() noexcept {
   const bool refused =
       deferred_ != nullptr || !stalled_.empty() || slow_.refused() || flusher_.refused();
   const bool under_way = !in_flight_.empty() || slow_.in_flight() || flusher_.in_flight();
-  if (refused && !under_way) home_.AtDispatch(dispatch_);
+  if (refused && !under_way) home_->AtDispatch(dispatch_);
 }
 
 void Disk::CollectRuns() noexcept {
@@ -225,7 +231,7 @@ void Disk::LetGo(Slot& slot) noexcept {
   Carrier& carrier = *std::exchange(slot.held, nullptr);
   carrier.held_by = nullptr;
   bufq_->Put(carrier.bio);
-  home_.AtDispatch(dispatch_);
+  home_->AtDispatch(dispatch_);
 }
 
 // dk_start: the one that was refused first, then the bufq's choice, until the disk is at its depth
@@ -240,7 +246,7 @@ void Disk::Pump() noexcept {
       next_.pop_front();
     }
     if (run == nullptr) {
-      run = bufq_->Get(home_.now_ns());
+      run = bufq_->Get(home_->now_ns());
       if (run == nullptr) return;
       run = &gather_.EndWait(*run);
     }
@@ -299,7 +305,7 @@ bool Disk::IsSlow(const Bio& run, const MediumIo& io) const noexcept {
 // What the device cannot take as it lies: riders go one by one, so that those that fit still go
 // straight.
 void Disk::GoSlow(Bio& run) noexcept {
-  home_.AtDispatch(dispatch_);
+  home_->AtDispatch(dispatch_);
   if ((run.flags & kCarrier) != 0) return SendSingly(CarrierOf(run), Where::kSubmitter);
   stats_.slow.Add(1);
   slow_.Add(run);
@@ -359,7 +365,7 @@ bool Disk::StartSlot(Slot& slot) noexcept {
 }
 
 void Disk::CountStart(Slot& slot) noexcept {
-  slot.started_ns = home_.now_ns();
+  slot.started_ns = home_->now_ns();
   if (slot.run->where == Where::kDevice) return;  // it was there before, in a carrier
   slot.run->where = Where::kDevice;
   stats_.runs.Add(1);
@@ -369,12 +375,6 @@ void Disk::CountStart(Slot& slot) noexcept {
   }
   ForEachRider(*slot.run,
                [&](Bio& bio) { stats_.stages.End(bio, Stage::kDispatch, slot.started_ns); });
-}
-
-std::unique_ptr<Bufq> Disk::SwapBufq(std::unique_ptr<Bufq> bufq) noexcept {
-  Bufq::Move(*bufq_, *bufq, home_.now_ns());
-  bufq_.swap(bufq);
-  return bufq;
 }
 
 }  // namespace sluice

@@ -15,11 +15,15 @@
 // memory stays until the kernel gives it back, and nothing more is done for it then (R15). What
 // waits for such a request, or for a disk all of whose operations hang, fails as well.
 //
-// All calls are the home reactor's but the constructor, limits(), home() and stats().
+// All calls are the home reactor's but the constructor, limits(), home() and stats(). What it is
+// can be changed while it serves: its strategy and its depth at any time, its home and its size
+// while nobody uses it.
 #pragma once
 
+#include <atomic>
 #include <boost/intrusive/list.hpp>
 #include <boost/intrusive/set.hpp>
+#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
@@ -66,12 +70,14 @@ struct DiskStats {
 
 class Disk final : public Target {
  public:
+  static constexpr uint32_t kDepthMax = 1024;
+
   // `medium` is attached to `home` already or will be, before the first bio.
   Disk(const DiskOptions& options, std::unique_ptr<Medium> medium, std::unique_ptr<Bufq> bufq,
        Reactor& home);
   ~Disk() override;  // REQUIRES: idle()
 
-  uint16_t home() const noexcept override { return home_.id(); }
+  uint16_t home() const noexcept override { return home_id_.load(std::memory_order_relaxed); }
   const Limits& limits() const noexcept override { return limits_; }
   void Strategy(Bio& bio) noexcept override;
   void Cancel(Bio& bio) noexcept override;
@@ -81,6 +87,25 @@ class Disk final : public Target {
   // Returns the old one, empty.
   std::unique_ptr<Bufq> SwapBufq(std::unique_ptr<Bufq> bufq) noexcept;
   absl::string_view strategy_name() const { return bufq_->strategy_name(); }
+
+  // So many operations at the medium at one time, 1 to kDepthMax, at once if they are to be more.
+  // Allocates.
+  void SetDepth(uint32_t depth);
+  uint32_t depth() const noexcept { return depth_; }
+
+  // A closed disk takes nothing but flushes; all else ends with ESHUTDOWN. What is here is carried
+  // out.
+  void SetClosed(bool closed) noexcept { closed_ = closed; }
+  // Runs that wait and operations that are at the medium: how far a closed disk is from idle().
+  size_t backlog() const noexcept;
+
+  // To another reactor: Leave() here, then Arrive() there. REQUIRES: idle(), and nobody uses the
+  // disk meanwhile. One that left may end on any thread.
+  void Leave() noexcept;
+  void Arrive(Reactor& home) noexcept;
+
+  // The medium's size is another one; limits() follow. REQUIRES: nobody uses the disk.
+  void Resize(uint64_t medium_bytes) noexcept;
 
   const std::string& name() const noexcept { return options_.name; }
   Medium& medium() noexcept { return *medium_; }
@@ -110,6 +135,8 @@ class Disk final : public Target {
       Slot, boost::intrusive::member_hook<Slot, boost::intrusive::list_member_hook<>, &Slot::link>,
       boost::intrusive::constant_time_size<false>>;
   static Limits LimitsOf(const DiskOptions& options, const MediumLimits& medium);
+
+  void AddSlot(Slot& slot, Segment* vector) noexcept;
 
   // Going down.
   void Plug(Bio& bio) noexcept;
@@ -151,10 +178,11 @@ class Disk final : public Target {
   void FailRun(Bio& run) noexcept;
 
   const DiskOptions options_;
-  Reactor& home_;
+  Reactor* home_;
+  std::atomic<uint16_t> home_id_;  // its number, for other threads
   std::unique_ptr<Medium> medium_;
-  const Limits limits_;
-  const uint32_t depth_;
+  Limits limits_;
+  uint32_t depth_;
   std::unique_ptr<Bufq> bufq_;
   RangeGuard guard_;
   Gather gather_;
@@ -163,8 +191,11 @@ class Disk final : public Target {
 
   Arena flows_;
   uint32_t* const outstanding_;  // requests that are here, by flow
-  Arena vectors_;
-  std::vector<Slot> slots_;
+  std::deque<Arena> vectors_;
+  std::deque<Slot> slots_;
+  uint32_t serving_;  // slots that are not spare: depth_, or more until these have ended
+  bool closed_ = false;
+  SlotList spare_;
   SlotList free_;
   SlotList in_flight_;       // oldest first
   FlightIndex flights_;      // those in flight

@@ -77,7 +77,9 @@ void Disk::FreeSlot(Slot& slot) noexcept {
   flights_.Erase(slot);
   in_flight_.erase(in_flight_.iterator_to(slot));
   slot.run = nullptr;
-  free_.push_front(slot);
+  if (serving_ <= depth_) return free_.push_front(slot);
+  --serving_;
+  spare_.push_front(slot);
 }
 
 void Disk::EndRun(Bio& run, int error) noexcept {
@@ -101,7 +103,7 @@ void Disk::EndRun(Bio& run, int error) noexcept {
 }
 
 void Disk::SendSingly(Carrier& carrier, Where where) noexcept {
-  home_.AtDispatch(dispatch_);
+  home_->AtDispatch(dispatch_);
   while (!carrier.riders.empty()) {
     Bio& rider = carrier.riders.front();
     carrier.riders.pop_front();
@@ -119,13 +121,13 @@ void Disk::EndOperation(Bio& bio, int error) noexcept {
   if (error != 0 || flusher_.failed()) return EndBio(bio, error != 0 ? error : EIO);
   const bool stable = !medium.volatile_cache || (bio.op == Op::kWrite && medium.native_fua);
   if (stable) return EndBio(bio, 0);
-  home_.AtDispatch(dispatch_);
+  home_->AtDispatch(dispatch_);
   flusher_.Add(bio);
 }
 
 void Disk::EndBio(Bio& bio, int error) noexcept {
-  home_.AtDispatch(dispatch_);
-  stats_.stages.End(bio, Stage::kDevice, home_.now_ns());
+  home_->AtDispatch(dispatch_);
+  stats_.stages.End(bio, Stage::kDevice, home_->now_ns());
   --outstanding_[bio.flow];
   if (IsWriteType(bio.op)) {
     guard_.Leave(bio, [this](Bio& next) { Plug(next); });
@@ -137,8 +139,8 @@ void Disk::EndBio(Bio& bio, int error) noexcept {
 
 void Disk::LogError(const Bio& bio, int error) noexcept {
   stats_.errors.Add(1);
-  if (logged_ns_ != 0 && home_.now_ns() - logged_ns_ < kSecond) return;
-  logged_ns_ = home_.now_ns();
+  if (logged_ns_ != 0 && home_->now_ns() - logged_ns_ < kSecond) return;
+  logged_ns_ = home_->now_ns();
   Log(LogLevel::kError, absl::StrCat("disk ", options_.name, ": ", OpName(bio.op), " at ",
                                      bio.offset, "+", bio.length, ": ", strerror(error)));
 }

@@ -46,7 +46,7 @@ void Disk::CancelRider(Bio& bio) noexcept {
 }
 
 void Disk::CheckTimeouts() noexcept {
-  const uint64_t now_ns = home_.now_ns();
+  const uint64_t now_ns = home_->now_ns();
   const uint64_t before_ns = now_ns > options_.io_timeout_ns ? now_ns - options_.io_timeout_ns : 0;
   const size_t slots = ExpireSlots(before_ns);
   const bool slow = slow_.ExpireBefore(before_ns);
@@ -56,7 +56,7 @@ void Disk::CheckTimeouts() noexcept {
   const bool hangs = slots > 0 || slow || flush;
   if (hangs && slots == in_flight_.size() && wants_more) FailQueued();
   if (hangs) FailWaiting(before_ns);
-  if (!idle()) home_.Arm(timeout_, now_ns + options_.io_timeout_ns / 4);
+  if (!idle()) home_->Arm(timeout_, now_ns + options_.io_timeout_ns / 4);
 }
 
 // Answers the requests of operations that hang; returns how many of these there are.
@@ -99,7 +99,7 @@ void Disk::FailQueued() noexcept {
   if (deferred_ != nullptr) failed.push_back(*deferred_);
   deferred_ = nullptr;
   failed.splice(failed.end(), next_);
-  bufq_->Drain(home_.now_ns(), [&](Bio& run) { failed.push_back(gather_.EndWait(run)); });
+  bufq_->Drain(home_->now_ns(), [&](Bio& run) { failed.push_back(gather_.EndWait(run)); });
   while (!failed.empty()) {
     Bio& run = failed.front();
     failed.pop_front();

@@ -3,8 +3,10 @@
 
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/openat2.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -38,9 +40,18 @@ absl::Status NoDisk(const std::string& path) {
       absl::StrCat(path, ": is neither a regular file nor a block device"));
 }
 
-// open(2); a block device that is locked against writing is refused here, not at its first write.
-int OpenForWriting(const std::string& path, int flags) {
-  const int fd = open(path.c_str(), flags | O_RDWR);
+int OpenFile(const ExclusiveFile::Options& options, int flags, mode_t mode = 0) {
+  if (!options.no_links) return open(options.path.c_str(), flags, mode);
+  open_how how{};
+  how.flags = static_cast<uint64_t>(flags);
+  how.mode = mode;
+  how.resolve = RESOLVE_NO_SYMLINKS;
+  return static_cast<int>(syscall(SYS_openat2, AT_FDCWD, options.path.c_str(), &how, sizeof(how)));
+}
+
+// A block device that is locked against writing is refused here, not at its first write.
+int OpenForWriting(const ExclusiveFile::Options& options, int flags) {
+  const int fd = OpenFile(options, flags | O_RDWR);
   int locked = 0;  // BLKROGET is for block devices alone: it fails on a file
   if (fd < 0 || ioctl(fd, BLKROGET, &locked) != 0 || locked == 0) return fd;
   close(fd);
@@ -121,14 +132,14 @@ absl::Status ExclusiveFile::OpenExisting(const Options& options) {
   const int flags = O_CLOEXEC | (S_ISBLK(facts.st_mode) ? O_EXCL : 0);
   read_only_ = options.read_only;
   WaitForPredecessor([&] {
-    fd_ = read_only_ ? open(path.c_str(), flags | O_RDONLY) : OpenForWriting(path, flags);
+    fd_ = read_only_ ? OpenFile(options, flags | O_RDONLY) : OpenForWriting(options, flags);
     return fd_ >= 0 || errno != EBUSY;
   });
   if (fd_ < 0 && !read_only_ && ForbidsWriting(errno)) {
     Log(LogLevel::kWarning, absl::StrCat(path, ": cannot be opened for writing (", strerror(errno),
                                          "): the disk is read-only"));
     read_only_ = true;
-    fd_ = open(path.c_str(), flags | O_RDONLY);
+    fd_ = OpenFile(options, flags | O_RDONLY);
   }
   if (fd_ >= 0) return absl::OkStatus();
   if (errno != EBUSY) return Failed(path, "open", errno);
@@ -139,7 +150,7 @@ absl::Status ExclusiveFile::Create(const Options& options) {
   if (options.create_bytes > static_cast<uint64_t>(INT64_MAX)) {
     return Failed(options.path, "create", EFBIG);
   }
-  fd_ = open(options.path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  fd_ = OpenFile(options, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   if (fd_ < 0) return errno == EEXIST ? absl::OkStatus() : Failed(options.path, "create", errno);
   int error = 0;
   if (ftruncate(fd_, static_cast<off_t>(options.create_bytes)) != 0 || fsync(fd_) != 0) {

@@ -23,7 +23,6 @@ bool Same(const LabelImage& a, const LabelImage& b) { return a.head == b.head &&
 
 LabelGuard::LabelGuard(Target& disk, std::vector<Place> used)
     : disk_(disk),
-      used_(std::move(used)),
       head_end_(std::min(kLabelHeadBytes, disk.limits().size)),
       tail_begin_(disk.limits().size - std::min(kLabelTailBytes, disk.limits().size)),
       head_{0, static_cast<uint32_t>(AlignUp(head_end_, disk.limits().block)), 0},
@@ -31,7 +30,8 @@ LabelGuard::LabelGuard(Target& disk, std::vector<Place> used)
             static_cast<uint32_t>(disk.limits().size - AlignDown(tail_begin_, disk.limits().block)),
             static_cast<uint32_t>(AlignUp(head_.length, 4096))},
       now_(tail_.image + tail_.length),
-      next_(tail_.image + tail_.length) {
+      next_(tail_.image + tail_.length),
+      used_(std::move(used)) {
   SLUICE_CHECK(disk.home() != kNoHome && IsAligned(disk.limits().size, disk.limits().block));
   step_.guard = this;
 }
@@ -44,7 +44,7 @@ bool LabelGuard::ReachesLabel(const Bio& bio) const noexcept {
 
 void LabelGuard::Strategy(Bio& bio) noexcept {
   SLUICE_CHECK(InRange(bio.offset, bio.length, limits().size));
-  if (!IsWriteType(bio.op) || !ReachesLabel(bio)) return disk_.Strategy(bio);
+  if (!IsWriteType(bio.op) || !ReachesLabel(bio) || used_.empty()) return disk_.Strategy(bio);
   bio.where = Where::kWaiting;
   waiting_.push_back(bio);
   Next();

@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "core/pool.h"
@@ -37,6 +38,9 @@ class LabelGuard final : public Target {
   void Strategy(Bio& bio) noexcept override;
   void Cancel(Bio& bio) noexcept override;
   void QueryExtents(ExtentQuery& query) noexcept override { disk_.QueryExtents(query); }
+
+  // Other slices are in use from now on; none: nothing is protected.
+  void SetUsed(std::vector<Place> used) noexcept { used_ = std::move(used); }
 
  private:
   // A part of the disk, in whole blocks, and where its image lies in the two arenas.
@@ -64,7 +68,6 @@ class LabelGuard final : public Target {
 
   // Constant after construction.
   Target& disk_;
-  const std::vector<Place> used_;
   const uint64_t head_end_;  // [0, head_end_) and [tail_begin_, size) are the label's
   const uint64_t tail_begin_;
   const Region head_;
@@ -73,6 +76,7 @@ class LabelGuard final : public Target {
   Arena next_;
 
   // The home reactor's.
+  std::vector<Place> used_;
   BioFifo waiting_;
   Bio* examined_ = nullptr;  // null exactly when idle
   bool cancelled_ = false;   // `examined_` was cancelled before its write was submitted

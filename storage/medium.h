@@ -82,14 +82,22 @@ class Medium {
   virtual ~Medium() = default;
   virtual const MediumLimits& limits() const noexcept = 0;
 
-  // Called once, inside a turn of the reactor (Reactor::Current()) whose thread makes all calls
-  // from then on.
+  // Called inside a turn of the reactor (Reactor::Current()) whose thread makes all calls from then
+  // on, until Detach(). Not twice without that between.
   virtual void Attach(uint16_t reactor) noexcept = 0;
+  // REQUIRES: attached; nothing is under way.
+  virtual void Detach() noexcept {}
 
   [[nodiscard]] virtual Started Start(MediumIo& io) noexcept = 0;
 
   // As Target::QueryExtents(), within the medium.
   virtual void QueryExtents(ExtentQuery& query) noexcept = 0;
+
+  // What limits().size would be if it were asked for now; an errno, negative, if that cannot be
+  // told. Any thread; blocks.
+  virtual int64_t FindSize() noexcept { return static_cast<int64_t>(limits().size); }
+  // limits().size from now on: what FindSize() said. REQUIRES: nothing is under way.
+  virtual void SetSize(uint64_t size) noexcept { static_cast<void>(size); }
 };
 
 }  // namespace sluice

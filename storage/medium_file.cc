@@ -55,8 +55,10 @@ void FindExtents(int fd, ExtentQuery& query) {
 
 absl::StatusOr<std::unique_ptr<FileMedium>> FileMedium::Open(const FileOptions& options,
                                                              Worker& worker) {
-  auto file = ExclusiveFile::Open(
-      {.path = options.path, .read_only = options.read_only, .create_bytes = options.create_bytes});
+  auto file = ExclusiveFile::Open({.path = options.path,
+                                   .read_only = options.read_only,
+                                   .create_bytes = options.create_bytes,
+                                   .no_links = options.no_links});
   if (!file.ok()) return file.status();
   auto facts = ProbeFile(
       file->fd(),
@@ -86,6 +88,18 @@ void FileMedium::Attach(uint16_t) noexcept {
 FileMedium::~FileMedium() {
   if (target_.slot < 0) return;
   reactor_->Post([ring = ring_, target = target_]() mutable { ring->RemoveFile(target); });
+}
+
+void FileMedium::Detach() noexcept {
+  ring_->RemoveFile(target_);
+  reactor_ = nullptr;
+  ring_ = nullptr;
+}
+
+int64_t FileMedium::FindSize() noexcept {
+  const off_t size = lseek(file_.fd(), 0, SEEK_END);  // block devices tell it too
+  if (size < 0) return -errno;
+  return static_cast<int64_t>(AlignDown(static_cast<uint64_t>(size), facts_.limits.block));
 }
 
 Started FileMedium::Start(MediumIo& io) noexcept {

@@ -33,8 +33,9 @@ struct FileOptions {
   std::string path;
   bool read_only = false;
   bool buffered = false;      // through the page cache
-  uint64_t create_bytes = 0;  // ExclusiveFile::Options
-  uint32_t depth = 0;         // 0: the device's
+  uint64_t create_bytes = 0;  // ExclusiveFile::Options, and the next one
+  bool no_links = false;
+  uint32_t depth = 0;  // 0: the device's
 };
 
 class FileMedium final : public Medium {
@@ -49,9 +50,12 @@ class FileMedium final : public Medium {
   const MediumLimits& limits() const noexcept override { return facts_.limits; }
   // REQUIRES: the reactor's poller is a RingPoller.
   void Attach(uint16_t reactor) noexcept override;
+  void Detach() noexcept override;
   Started Start(MediumIo& io) noexcept override;
   // Block devices cannot tell: all of one is data. One answer has at most 4096 extents.
   void QueryExtents(ExtentQuery& query) noexcept override;
+  int64_t FindSize() noexcept override;
+  void SetSize(uint64_t size) noexcept override { facts_.limits.size = size; }
 
   const FileFacts& facts() const { return facts_; }
   uint64_t retries() const { return retries_.value(); }  // any thread

@@ -149,9 +149,11 @@ absl::StatusOr<Plan> MakePlan(const TopologySpec& spec) {
   return plan;
 }
 
-// The home of each node: one for all that volumes join, dealt in turn; none for null disks, which
-// join nothing.
-std::vector<uint16_t> DealHomes(const TopologySpec& spec, const Plan& plan, uint16_t reactors) {
+// The home of each node: one for all that volumes join; none for null disks, which join nothing.
+// `now` is where those are that exist already, else kNoHome: a group lives where its first such
+// volume is, or its first such disk, or on the reactor with the fewest groups.
+std::vector<uint16_t> DealHomes(const TopologySpec& spec, const Plan& plan, uint16_t reactors,
+                                const std::vector<uint16_t>& now) {
   const size_t disks = spec.disks.size();
   const auto is_null = [&](size_t node) {
     return node < disks && spec.disks[node].kind == DiskSpec::Kind::kNull;
@@ -167,16 +169,21 @@ std::vector<uint16_t> DealHomes(const TopologySpec& spec, const Plan& plan, uint
       if (!is_null(leg)) up[root(disks + volume)] = root(leg);
     }
   }
-  std::vector<uint16_t> home(up.size(), kNoHome);
-  uint16_t next = 0;
+  std::vector<uint16_t> home(up.size(), kNoHome);  // of a group, at its root
+  std::vector<size_t> groups(reactors, 0);
+  const auto settle = [&](size_t node, uint16_t at) {
+    if (is_null(node) || at == kNoHome || home[root(node)] != kNoHome) return;
+    home[root(node)] = at;
+    ++groups[at];
+  };
+  for (size_t node = disks; node < up.size(); ++node) settle(node, now[node]);
+  for (size_t node = 0; node < disks; ++node) settle(node, now[node]);
   for (size_t node = 0; node < up.size(); ++node) {
-    if (is_null(node)) continue;
-    uint16_t& group = home[root(node)];
-    if (group == kNoHome) {
-      group = next;
-      next = static_cast<uint16_t>((next + 1) % reactors);
-    }
-    home[node] = group;
+    const auto idlest = std::min_element(groups.begin(), groups.end()) - groups.begin();
+    settle(node, static_cast<uint16_t>(idlest));
+  }
+  for (size_t node = 0; node < up.size(); ++node) {
+    if (!is_null(node)) home[node] = home[root(node)];
   }
   return home;
 }
@@ -191,7 +198,10 @@ absl::Status CheckSliceAlignment(const VolumeSpec& volume, uint32_t block) {
 }
 
 absl::StatusOr<std::unique_ptr<Target>> MakeVolume(const VolumeSpec& spec,
-                                                   std::vector<Target*> legs, uint16_t home) {
+                                                   const std::vector<std::shared_ptr<Target>>& on,
+                                                   uint16_t home) {
+  std::vector<Target*> legs;
+  for (const auto& leg : on) legs.push_back(leg.get());
   uint32_t block = kSector;
   size_t children = 0;
   for (const Target* leg : legs) {
@@ -241,58 +251,204 @@ std::vector<Place> SlicesOf(const TopologySpec& spec, const Plan& plan, size_t d
   return places;
 }
 
+std::vector<std::string> NamesOf(const TopologySpec& spec) {
+  std::vector<std::string> names;
+  for (const DiskSpec& disk : spec.disks) names.push_back(disk.name);
+  for (const VolumeSpec& volume : spec.volumes) names.push_back(volume.name);
+  return names;
+}
+
+// Where those of `names` live that are there already.
+std::vector<uint16_t> HomesNow(const std::vector<std::string>& names, const Topology* topology) {
+  std::vector<uint16_t> homes;
+  for (const std::string& name : names) {
+    const Target* there = topology == nullptr ? nullptr : topology->Find(name);
+    homes.push_back(there == nullptr ? kNoHome : there->home());
+  }
+  return homes;
+}
+
 }  // namespace
 
 absl::Status CheckTopology(const TopologySpec& spec) { return MakePlan(spec).status(); }
 
+// One Build(). What it made dies with it, last first, unless it is done.
+class Topology::Builder {
+ public:
+  Builder(const TopologySpec& spec, const Plan& plan, std::vector<uint16_t> home,
+          DiskFactory& factory, const Topology* old)
+      : spec_(spec), plan_(plan), home_(std::move(home)), factory_(factory), old_(old) {}
+
+  absl::Status Disks() {
+    for (size_t i = 0; i < spec_.disks.size(); ++i) {
+      if (absl::Status status = AddDisk(i); !status.ok()) return status;
+    }
+    return absl::OkStatus();
+  }
+
+  // Brings those that are elsewhere to the homes they were dealt.
+  void Move() {
+    for (size_t i = 0; i < home_.size(); ++i) {
+      const Node* there = Old(NameOf(i));
+      if (there == nullptr || home_[i] == kNoHome || there->top->home() == home_[i]) continue;
+      if (there->disk == nullptr) {
+        static_cast<Volume&>(*there->top).MoveTo(home_[i]);
+      } else {
+        factory_.Move(*there->disk, home_[i]);
+      }
+    }
+  }
+
+  absl::Status Volumes() {
+    for (const size_t i : plan_.order) {
+      if (absl::Status status = AddVolume(i); !status.ok()) return status;
+    }
+    return absl::OkStatus();
+  }
+
+  std::unique_ptr<const Topology> Done() { return std::move(made_); }
+
+ private:
+  const std::string& NameOf(size_t node) const {
+    const size_t disks = spec_.disks.size();
+    return node < disks ? spec_.disks[node].name : spec_.volumes[node - disks].name;
+  }
+  const Node* Old(const std::string& name) const {
+    return old_ == nullptr ? nullptr : old_->FindNode(name);
+  }
+
+  std::shared_ptr<Target> Own(std::unique_ptr<Target> target,
+                              std::vector<std::shared_ptr<Target>> legs) {
+    const auto retire = [&factory = factory_, legs = std::move(legs)](Target* last) mutable {
+      factory.Retire(std::unique_ptr<Target>(last), std::move(legs));
+    };
+    return std::shared_ptr<Target>(target.release(), retire);
+  }
+  void Keep(const std::string& name, Node node) {
+    if (node.disk != nullptr) made_->targets_.push_back(node.disk);
+    if (node.top != node.disk) made_->targets_.push_back(node.top);
+    made_->nodes_.emplace(name, std::move(node));
+  }
+
+  absl::Status AddDisk(size_t index) {
+    const DiskSpec& spec = spec_.disks[index];
+    const Node* old = Old(spec.name);
+    Node node;
+    if (old != nullptr && old->disk != nullptr) {
+      node.disk = old->disk;
+      const bool grown = old->guard != nullptr && old->guarded_bytes != old->disk->limits().size;
+      node.top = grown ? old->disk : old->top;
+      node.guard = grown ? nullptr : old->guard;
+      node.guarded_bytes = old->guarded_bytes;
+    } else {
+      auto opened = factory_.Open(spec, home_[index]);
+      if (!opened.ok()) return opened.status();
+      SLUICE_CHECK((*opened)->home() == home_[index] || (*opened)->home() == kNoHome);
+      node.disk = node.top = Own(*std::move(opened), {});
+    }
+    node.slices = SlicesOf(spec_, plan_, index);
+    const Limits& limits = node.disk->limits();
+    const bool guarded = !node.slices.empty() && node.disk->home() != kNoHome && !limits.read_only;
+    if (guarded && node.guard == nullptr) {
+      if (!IsAligned(limits.size, limits.block)) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            "disk \"", spec.name, "\": its size of ", limits.size,
+            " bytes is no multiple of its block of ", limits.block, ": it cannot have slices"));
+      }
+      auto guard = std::make_unique<LabelGuard>(*node.disk, node.slices);
+      node.guard = guard.get();
+      node.guarded_bytes = limits.size;
+      node.top = Own(std::move(guard), {node.disk});
+    }
+    Keep(spec.name, std::move(node));
+    return absl::OkStatus();
+  }
+
+  absl::Status AddVolume(size_t index) {
+    const VolumeSpec& spec = spec_.volumes[index];
+    Node node;
+    node.spec = spec;
+    for (const std::string& leg : spec.legs) {
+      node.legs.push_back(made_->Share(leg));
+      node.leg_sizes.push_back(node.legs.back()->limits().size);
+    }
+    const Node* old = Old(spec.name);
+    const bool same = old != nullptr && old->disk == nullptr && old->spec == spec &&
+                      old->legs == node.legs && old->leg_sizes == node.leg_sizes;
+    if (same) {
+      node.top = old->top;
+    } else {
+      auto volume = MakeVolume(spec, node.legs, home_[spec_.disks.size() + index]);
+      if (!volume.ok()) return volume.status();
+      node.top = Own(*std::move(volume), node.legs);
+    }
+    Keep(spec.name, std::move(node));
+    return absl::OkStatus();
+  }
+
+  const TopologySpec& spec_;
+  const Plan& plan_;
+  const std::vector<uint16_t> home_;
+  DiskFactory& factory_;
+  const Topology* const old_;
+  std::unique_ptr<Topology> made_{new Topology};
+};
+
 absl::StatusOr<std::unique_ptr<const Topology>> Topology::Build(const TopologySpec& spec,
                                                                 uint16_t reactors,
-                                                                DiskFactory& factory) {
+                                                                DiskFactory& factory,
+                                                                const Topology* old) {
   SLUICE_CHECK(reactors > 0);
   const absl::StatusOr<Plan> plan = MakePlan(spec);
   if (!plan.ok()) return plan.status();
-  const std::vector<uint16_t> home = DealHomes(spec, *plan, reactors);
-  const size_t disks = spec.disks.size();
+  Builder builder(spec, *plan, DealHomes(spec, *plan, reactors, HomesNow(NamesOf(spec), old)),
+                  factory, old);
+  if (absl::Status status = builder.Disks(); !status.ok()) return status;
+  builder.Move();
+  if (absl::Status status = builder.Volumes(); !status.ok()) return status;
+  return builder.Done();
+}
 
-  std::unique_ptr<Topology> topology(new Topology);
-  std::vector<Target*> top(home.size(), nullptr);  // by node: what others stand on
-  const auto keep = [&](size_t node, std::unique_ptr<Target> target) {
-    top[node] = target.get();
-    topology->targets_.push_back(std::move(target));
-  };
-  for (size_t disk = 0; disk < disks; ++disk) {
-    absl::StatusOr<std::unique_ptr<Target>> opened = factory.Open(spec.disks[disk], home[disk]);
-    if (!opened.ok()) return opened.status();
-    SLUICE_CHECK((*opened)->home() == home[disk] || (*opened)->home() == kNoHome);
-    keep(disk, *std::move(opened));
-    const Limits& limits = top[disk]->limits();
-    std::vector<Place> slices = SlicesOf(spec, *plan, disk);
-    if (slices.empty() || top[disk]->home() == kNoHome || limits.read_only) continue;
-    if (!IsAligned(limits.size, limits.block)) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "disk \"", spec.disks[disk].name, "\": its size of ", limits.size,
-          " bytes is no multiple of its block of ", limits.block, ": it cannot have slices"));
-    }
-    keep(disk, std::make_unique<LabelGuard>(*top[disk], std::move(slices)));
+absl::StatusOr<std::vector<std::string>> Topology::MovedBy(const TopologySpec& spec,
+                                                           uint16_t reactors) const {
+  const absl::StatusOr<Plan> plan = MakePlan(spec);
+  if (!plan.ok()) return plan.status();
+  const std::vector<std::string> names = NamesOf(spec);
+  const std::vector<uint16_t> now = HomesNow(names, this);
+  const std::vector<uint16_t> then = DealHomes(spec, *plan, reactors, now);
+  std::vector<std::string> moved;
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (now[i] != kNoHome && now[i] != then[i]) moved.push_back(names[i]);
   }
-  for (const size_t volume : plan->order) {
-    std::vector<Target*> legs;
-    for (const size_t leg : plan->legs[volume]) legs.push_back(top[leg]);
-    auto made = MakeVolume(spec.volumes[volume], std::move(legs), home[disks + volume]);
-    if (!made.ok()) return made.status();
-    keep(disks + volume, *std::move(made));
+  return moved;
+}
+
+void Topology::Adopt(DiskFactory& factory) const {
+  for (const auto& [name, node] : nodes_) {
+    if (node.guard == nullptr) continue;
+    factory.RunOn(node.disk->home(),
+                  [&guard = *node.guard, &slices = node.slices] { guard.SetUsed(slices); });
   }
-  for (const auto& [name, node] : plan->node_of) topology->by_name_.emplace(name, top[node]);
-  return topology;
 }
 
 Topology::~Topology() {
+  nodes_.clear();
   while (!targets_.empty()) targets_.pop_back();
 }
 
-Target* Topology::Find(absl::string_view name) const {
-  const auto found = by_name_.find(std::string(name));
-  return found == by_name_.end() ? nullptr : found->second;
+const Topology::Node* Topology::FindNode(absl::string_view name) const {
+  const auto found = nodes_.find(std::string(name));
+  return found == nodes_.end() ? nullptr : &found->second;
+}
+
+std::shared_ptr<Target> Topology::Share(absl::string_view name) const {
+  const Node* node = FindNode(name);
+  return node == nullptr ? nullptr : node->top;
+}
+
+std::shared_ptr<Target> Topology::Disk(absl::string_view name) const {
+  const Node* node = FindNode(name);
+  return node == nullptr ? nullptr : node->disk;
 }
 
 }  // namespace sluice

@@ -2,6 +2,9 @@
 // What is served: disks, the volumes over them, and on which reactor each lives. Built and checked
 // as a whole from plain structs; the result is immutable, owns every target, and ends volumes
 // before what they stand on.
+//
+// To change what is served another topology is built beside it, which shares with the old one what
+// stays as it is; a target ends when no topology and nobody else holds it any more.
 #pragma once
 
 #include <cstdint>
@@ -10,10 +13,12 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "core/target.h"
+#include "storage/label.h"
 
 namespace sluice {
 
@@ -33,6 +38,7 @@ struct DiskSpec {
   bool buffered = false;
   bool read_only = false;
   bool gather = true;
+  bool no_links = false;  // kPath: refuse a path with symbolic links in it
 };
 
 struct VolumeSpec {
@@ -44,6 +50,7 @@ struct VolumeSpec {
   uint64_t offset_bytes = 0;      // kSlice
   uint64_t size_bytes = 0;        // kSlice
   uint64_t chunk_bytes = 0;       // kStripe
+  bool operator==(const VolumeSpec&) const = default;
 };
 
 struct TopologySpec {
@@ -62,37 +69,84 @@ inline constexpr size_t kMaxChildren = 256;  // bios that one request may become
 // field of VolumeSpec or DiskSpec by its name in the config. Pure; any thread.
 absl::Status CheckTopology(const TopologySpec& spec);
 
-// Opens disks. The seam for tests, and where the process chooses media and options.
+// Opens disks, and knows the threads they live on. The seam for tests, and where the process
+// chooses media and options. Outlives what it opened. The defaults are for one thread.
 class DiskFactory {
  public:
   virtual ~DiskFactory() = default;
   // The target's home() is `home`, or kNoHome if it needs none. May block.
   virtual absl::StatusOr<std::unique_ptr<Target>> Open(const DiskSpec& spec, uint16_t home) = 0;
+
+  // Runs `work` on reactor `home` and returns when that is done.
+  virtual void RunOn(uint16_t home, absl::FunctionRef<void()> work) {
+    static_cast<void>(home);
+    work();
+  }
+  // Makes `disk`, one of this factory's that has a home, live on `home`. REQUIRES: nobody uses it.
+  virtual void Move(Target& disk, uint16_t home) = 0;
+  // The last one let go of `target`: ends it where that may be done, then lets go of `legs`, on
+  // which it stood. Any thread; must not block.
+  virtual void Retire(std::unique_ptr<Target> target, std::vector<std::shared_ptr<Target>> legs) {
+    target.reset();
+    legs.clear();
+  }
 };
+
+class LabelGuard;
 
 class Topology {
  public:
   // Checks `spec`, deals the disks to reactors 0 .. reactors - 1 in turn (disks joined by a volume
   // go to one), opens them and builds the volumes. What was opened is closed again if a later step
   // fails. Blocks; control thread. REQUIRES: reactors > 0.
+  //
+  // With `old`, what is the same is shared: its disks, by name, whatever else their specs say now;
+  // volumes of equal specs over shared legs that have not grown. Disks that a volume joins anew are
+  // moved to one reactor. REQUIRES, then: nobody uses what old->MovedBy(spec) names.
   static absl::StatusOr<std::unique_ptr<const Topology>> Build(const TopologySpec& spec,
                                                                uint16_t reactors,
-                                                               DiskFactory& factory);
+                                                               DiskFactory& factory,
+                                                               const Topology* old = nullptr);
 
-  // REQUIRES: no bio and no query is under way in any of its targets.
+  // The disks and volumes here that a topology of `spec` would move to another reactor.
+  absl::StatusOr<std::vector<std::string>> MovedBy(const TopologySpec& spec,
+                                                   uint16_t reactors) const;
+
+  // Makes the guards that this topology shares with an older one protect the slices that it has
+  // itself. Before it is used. Blocks.
+  void Adopt(DiskFactory& factory) const;
+
+  // REQUIRES: no bio and no query is under way in any target that it is the last to hold.
   ~Topology();
   Topology(const Topology&) = delete;
   Topology& operator=(const Topology&) = delete;
 
   // A disk or volume by its name; null if there is none. A disk with slices is found behind its
   // label guard.
-  Target* Find(absl::string_view name) const;
+  Target* Find(absl::string_view name) const { return Share(name).get(); }
+  std::shared_ptr<Target> Share(absl::string_view name) const;
+  // What the factory opened for a disk, without a guard; null if there is no such disk.
+  std::shared_ptr<Target> Disk(absl::string_view name) const;
 
  private:
-  Topology() = default;
+  // A disk or a volume.
+  struct Node {
+    std::shared_ptr<Target> disk;  // null: a volume
+    LabelGuard* guard = nullptr;   // before the disk, if it has or had slices
+    uint64_t guarded_bytes = 0;    // its size when the guard was made
+    std::vector<Place> slices;     // of the disk
+    std::shared_ptr<Target> top;   // what others stand on: the disk, its guard, or the volume
+    VolumeSpec spec;               // of a volume, and
+    std::vector<std::shared_ptr<Target>> legs;
+    std::vector<uint64_t> leg_sizes;  // when it was made
+  };
+  class Builder;
 
-  std::vector<std::unique_ptr<Target>> targets_;  // each after those it stands on
-  std::map<std::string, Target*> by_name_;
+  Topology() = default;
+  const Node* FindNode(absl::string_view name) const;
+
+  std::vector<std::shared_ptr<Target>> targets_;  // each after those it stands on
+  std::map<std::string, Node> nodes_;
 };
 
 }  // namespace sluice

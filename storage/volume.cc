@@ -38,9 +38,9 @@ Volume::Volume(std::unique_ptr<const Geometry> geometry, std::vector<Target*> le
       legs_(std::move(legs)),
       home_(home),
       limits_(LimitsOver(*geometry_, legs_)) {
-  SLUICE_CHECK(legs_.size() == geometry_->legs() && home_ != kNoHome);
+  SLUICE_CHECK(legs_.size() == geometry_->legs() && home != kNoHome);
   for (uint32_t leg = 0; leg < legs_.size(); ++leg) {
-    SLUICE_CHECK(legs_[leg]->home() == home_ || legs_[leg]->home() == kNoHome);
+    SLUICE_CHECK(legs_[leg]->home() == home || legs_[leg]->home() == kNoHome);
     const Piece used = geometry_->LegRun(leg, 0, geometry_->size());
     SLUICE_CHECK(InRange(used.offset, used.length, legs_[leg]->limits().size));
   }

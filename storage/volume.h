@@ -12,6 +12,7 @@
 // lists are of the reservation that the door made (Limits::children).
 #pragma once
 
+#include <atomic>
 #include <boost/intrusive/list.hpp>
 #include <cstdint>
 #include <memory>
@@ -42,7 +43,7 @@ class Volume final : public Target {
   Volume(const Volume&) = delete;
   Volume& operator=(const Volume&) = delete;
 
-  uint16_t home() const noexcept override { return home_; }
+  uint16_t home() const noexcept override { return home_.load(std::memory_order_relaxed); }
   const Limits& limits() const noexcept override { return limits_; }
   void Strategy(Bio& bio) noexcept override;
   // Cancels the children that are still queued; the bio ends when all of them have.
@@ -51,6 +52,9 @@ class Volume final : public Target {
   void QueryExtents(ExtentQuery& query) noexcept override;
 
   const Geometry& geometry() const { return *geometry_; }
+
+  // Its legs live on `home` now. REQUIRES: nobody uses the volume.
+  void MoveTo(uint16_t home) noexcept { home_.store(home, std::memory_order_relaxed); }
 
  private:
   using Children =
@@ -63,10 +67,10 @@ class Volume final : public Target {
   static void Release(Bio& child) noexcept;
   static void ReleaseWithList(Bio& child) noexcept;
 
-  // Constant after construction.
+  // Constant while it is used.
   const std::unique_ptr<const Geometry> geometry_;
   const std::vector<Target*> legs_;
-  const uint16_t home_;
+  std::atomic<uint16_t> home_;
   const Limits limits_;
 
   // The home reactor's.

@@ -74,6 +74,7 @@ class FakeTarget final : public Target {
 
   Limits& mutable_limits() { return limits_; }
   uint16_t home() const noexcept override { return home_; }
+  void MoveTo(uint16_t home) { home_ = home; }
   const Limits& limits() const noexcept override { return limits_; }
 
   void Strategy(Bio& bio) noexcept override {
@@ -117,7 +118,7 @@ class FakeTarget final : public Target {
   std::vector<ExtentQuery*> queries;
 
  private:
-  const uint16_t home_;
+  uint16_t home_;
   Limits limits_;
 };
 

@@ -37,6 +37,11 @@ class MemoryDisks final : public DiskFactory {
     options.name = spec.name;
     return std::make_unique<Disk>(options, *std::move(medium), *std::move(bufq), world_.at(home));
   }
+  void Move(Target& target, uint16_t home) override {
+    auto& disk = static_cast<Disk&>(target);
+    world_.On(disk.home(), [&] { disk.Leave(); });
+    world_.On(home, [&] { disk.Arrive(world_.at(home)); });
+  }
 
  private:
   World& world_;
