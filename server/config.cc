@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "core/check.h"
 #include "server/text.h"
 #include "sluice/v1/config.pb.h"
 
@@ -238,6 +239,58 @@ Problem Convert(const v1::Config& from, Config& to) {
   return {};
 }
 
+void Render(const DiskSpec& from, v1::Disk& to) {
+  to.set_name(from.name);
+  switch (from.kind) {
+    case DiskSpec::Kind::kPath:
+      to.set_path(from.path);
+      to.set_create_bytes(from.size_bytes);
+      break;
+    case DiskSpec::Kind::kMemory:
+      to.set_memory_bytes(from.size_bytes);
+      break;
+    case DiskSpec::Kind::kNull:
+      to.set_null_bytes(from.size_bytes);
+      break;
+  }
+  to.set_bufq(from.bufq);
+  to.set_depth(from.depth);
+  to.set_buffered(from.buffered);
+  to.set_read_only(from.read_only);
+  to.set_block_size_bytes(from.block_size);
+  to.set_gather(from.gather);
+  to.set_io_timeout_s(from.io_timeout_s);
+  to.set_cylinder_bytes(from.cylinder_bytes);
+}
+
+void Render(const VolumeSpec& from, v1::Volume& to) {
+  to.set_name(from.name);
+  switch (from.kind) {
+    case VolumeSpec::Kind::kSlice:
+      to.mutable_slice()->set_of(from.legs.empty() ? "" : from.legs[0]);
+      to.mutable_slice()->set_offset_bytes(from.offset_bytes);
+      to.mutable_slice()->set_size_bytes(from.size_bytes);
+      break;
+    case VolumeSpec::Kind::kConcat:
+      to.mutable_concat()->mutable_leg()->Assign(from.legs.begin(), from.legs.end());
+      break;
+    case VolumeSpec::Kind::kStripe:
+      to.mutable_stripe()->mutable_leg()->Assign(from.legs.begin(), from.legs.end());
+      to.mutable_stripe()->set_chunk_bytes(from.chunk_bytes);
+      break;
+  }
+}
+
+void Render(const ExportConfig& from, v1::Export& to) {
+  to.set_name(from.name);
+  to.set_volume(from.volume);
+  to.set_description(from.description);
+  to.set_read_only(from.read_only);
+  to.set_priority(from.priority);
+  to.set_weight(from.weight);
+  to.set_exclusive(from.nbd_excluded ? v1::EXCLUSIVE_EVERYBODY : v1::EXCLUSIVE_SESSIONS);
+}
+
 absl::Status ParseJson(const std::string& file, const std::string& text, v1::Config& message) {
   const auto status = pb::util::JsonStringToMessage(text, &message);
   if (status.ok()) return absl::OkStatus();
@@ -260,6 +313,32 @@ absl::StatusOr<mode_t> ParseSocketMode(absl::string_view text) {
         absl::StrCat(Quote(text), " are no permissions: give octal 0600 to 0777"));
   }
   return mode;
+}
+
+std::string RenderParts(const Config& config) {
+  v1::Config message;
+  for (const DiskSpec& disk : config.topology.disks) Render(disk, *message.add_disk());
+  for (const VolumeSpec& volume : config.topology.volumes) Render(volume, *message.add_volume());
+  for (const ExportConfig& each : config.exports) Render(each, *message.add_export_());
+  std::string text;
+  SLUICE_CHECK(pb::TextFormat::PrintToString(message, &text));
+  return text;
+}
+
+absl::StatusOr<Config> ParseParts(const std::string& file, const std::string& text) {
+  v1::Config message;
+  FirstError error;
+  pb::TextFormat::Parser parser;
+  parser.RecordErrorsTo(&error);
+  parser.SetRecursionLimit(kMaxNesting);
+  if (!parser.ParseFromString(text, &message)) {
+    return absl::InvalidArgumentError(error.Describe(file, text));
+  }
+  Config config;
+  if (auto problem = Convert(message, config)) {
+    return absl::InvalidArgumentError(absl::StrCat(file, ": ", problem->key, ": ", problem->text));
+  }
+  return config;
 }
 
 absl::StatusOr<Config> ParseConfig(const std::string& file, const std::string& text) {

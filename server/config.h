@@ -29,6 +29,7 @@ struct ExportConfig {
   uint32_t priority = 1;
   uint32_t weight = 100;
   bool nbd_excluded = true;  // a READ_WRITE session keeps NBD connections out
+  bool operator==(const ExportConfig&) const = default;
 };
 
 // What is listened on when a door is asked for and no address is said.
@@ -97,6 +98,11 @@ absl::StatusOr<Config> LoadConfig(const std::string& file);
 
 // The same for a text at hand; `file` only names it in errors.
 absl::StatusOr<Config> ParseConfig(const std::string& file, const std::string& text);
+
+// Disks, volumes and exports as textproto, and back, unchecked: what is kept of those made at run
+// time. What is not said anew by the text has its default.
+std::string RenderParts(const Config& config);
+absl::StatusOr<Config> ParseParts(const std::string& file, const std::string& text);
 
 // The names of config.proto's numbers and strings that need a look of their own: "0660" → 0660.
 absl::StatusOr<mode_t> ParseSocketMode(absl::string_view text);

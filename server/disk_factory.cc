@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/disk_factory.h"
 
+#include <algorithm>
 #include <latch>
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "core/check.h"
 #include "core/units.h"
 #include "server/text.h"
 #include "storage/bufq.h"
@@ -30,6 +32,7 @@ absl::StatusOr<std::unique_ptr<Medium>> ConfiguredDisks::OpenMedium(const DiskSp
     options.read_only = spec.read_only;
     options.buffered = spec.buffered;
     options.create_bytes = spec.size_bytes;
+    options.no_links = spec.no_links;
     options.depth = spec.depth;
     return FileMedium::Open(options, worker_);
   }
@@ -46,16 +49,8 @@ absl::StatusOr<std::unique_ptr<Target>> ConfiguredDisks::Open(const DiskSpec& sp
   }
   auto medium = OpenMedium(spec);
   if (!medium.ok()) return Named(spec, medium.status());
-  BufqOptions ordering;
-  ordering.flow_weights = shared_.flow_weights;
-  if (spec.cylinder_bytes != 0) {
-    ordering.sort = BufqSort::kCylinder;
-    ordering.cylinder_bytes = spec.cylinder_bytes;
-  }
-  const bool chosen = !spec.bufq.empty();
-  auto bufq = Bufq::Alloc(chosen ? absl::string_view(spec.bufq) : kBufqDiskDefault,
-                          chosen ? uint8_t{kBufqExact} : uint8_t{0}, ordering);
-  if (!bufq.ok()) return Named(spec, bufq.status());
+  auto bufq = MakeBufq(spec);
+  if (!bufq.ok()) return bufq.status();
   DiskOptions options;
   options.name = spec.name;
   options.depth = spec.depth;
@@ -70,19 +65,107 @@ absl::StatusOr<std::unique_ptr<Target>> ConfiguredDisks::Open(const DiskSpec& sp
   if (disk->limits().size == 0) {
     return Named(spec, absl::InvalidArgumentError("is smaller than one block: nothing to serve"));
   }
+  if (running_.load()) {
+    RunOn(home, [&] { disk->medium().Attach(home); });
+  }
+  const std::lock_guard lock(mutex_);
   disks_.push_back(disk.get());
   return disk;
 }
 
-void ConfiguredDisks::Attach() {
-  std::latch attached(static_cast<ptrdiff_t>(disks_.size()));
-  for (Disk* disk : disks_) {
-    reactors_.at(disk->home()).Post([disk, &attached] {
-      disk->medium().Attach(disk->home());
-      attached.count_down();
-    });
+absl::StatusOr<std::unique_ptr<Bufq>> ConfiguredDisks::MakeBufq(const DiskSpec& spec) const {
+  BufqOptions ordering;
+  ordering.flow_weights = shared_.flow_weights;
+  if (spec.cylinder_bytes != 0) {
+    ordering.sort = BufqSort::kCylinder;
+    ordering.cylinder_bytes = spec.cylinder_bytes;
   }
-  attached.wait();
+  const bool chosen = !spec.bufq.empty();
+  auto bufq = Bufq::Alloc(chosen ? absl::string_view(spec.bufq) : kBufqDiskDefault,
+                          chosen ? uint8_t{kBufqExact} : uint8_t{0}, ordering);
+  if (!bufq.ok()) return Named(spec, bufq.status());
+  return bufq;
+}
+
+void ConfiguredDisks::Attach() {
+  running_.store(true);
+  for (Disk* disk : disks()) {
+    RunOn(disk->home(), [disk] { disk->medium().Attach(disk->home()); });
+  }
+}
+
+void ConfiguredDisks::Stop() {
+  std::latch idle(1);
+  running_.store(false);
+  worker_.Run([&idle] { idle.count_down(); });
+  idle.wait();
+  for (;;) {
+    Ending last;
+    {
+      const std::lock_guard lock(mutex_);
+      if (endings_.empty()) return;
+      last = std::move(endings_.front());
+      endings_.pop_front();
+    }
+    last.target.reset();  // before the legs
+  }
+}
+
+void ConfiguredDisks::RunOn(uint16_t home, absl::FunctionRef<void()> work) {
+  if (!running_.load()) return work();
+  SLUICE_CHECK(Reactor::Current() == nullptr);
+  std::latch done(1);
+  reactors_.at(home).Post([&] {
+    work();
+    done.count_down();
+  });
+  done.wait();
+}
+
+void ConfiguredDisks::Move(Target& target, uint16_t home) {
+  Disk& disk = *AsDisk(&target);
+  RunOn(disk.home(), [&] { disk.Leave(); });
+  RunOn(home, [&] { disk.Arrive(reactors_.at(home)); });
+}
+
+void ConfiguredDisks::Retire(std::unique_ptr<Target> target,
+                             std::vector<std::shared_ptr<Target>> legs) {
+  const uint16_t home = target->home();
+  Disk* const disk = AsDisk(target.get());
+  std::list<Ending>::iterator ending;
+  {
+    const std::lock_guard lock(mutex_);
+    std::erase(disks_, disk);
+    ending = endings_.insert(endings_.end(), Ending{std::move(target), std::move(legs)});
+  }
+  if (!running_.load()) return End(ending);
+  const auto end = [this, ending] { worker_.Run([this, ending] { End(ending); }); };
+  if (home == kNoHome) return end();
+  reactors_.at(home).Post([disk, end] {
+    if (disk != nullptr) disk->Leave();
+    end();
+  });
+}
+
+void ConfiguredDisks::End(std::list<Ending>::iterator ending) {
+  Ending last;
+  {
+    const std::lock_guard lock(mutex_);
+    last = std::move(*ending);
+    endings_.erase(ending);
+  }
+  last.target.reset();  // before the legs
+}
+
+Disk* ConfiguredDisks::AsDisk(const Target* target) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = std::find(disks_.begin(), disks_.end(), target);
+  return found == disks_.end() ? nullptr : *found;
+}
+
+std::vector<Disk*> ConfiguredDisks::disks() const {
+  const std::lock_guard lock(mutex_);
+  return disks_;
 }
 
 }  // namespace sluice

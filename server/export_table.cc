@@ -2,6 +2,7 @@
 #include "server/export_table.h"
 
 #include <algorithm>
+#include <set>
 
 #include "core/check.h"
 
@@ -10,7 +11,7 @@ namespace {
 
 constexpr uint32_t kMaxBlock = 64 * 1024;  // NBD, "Block size constraints"
 
-std::shared_ptr<const Export> MakeExport(const ExportTable::Entry& entry, size_t index) {
+std::shared_ptr<const Export> MakeExport(const ExportTable::Entry& entry, uint16_t first_flow) {
   const Limits& limits = entry.target->limits();
   auto made = std::make_shared<Export>();
   made->name = entry.config.name;
@@ -24,10 +25,12 @@ std::shared_ptr<const Export> MakeExport(const ExportTable::Entry& entry, size_t
   made->min_block_bytes = limits.logical_block;
   made->preferred_block_bytes =
       std::clamp(limits.preferred, std::max(limits.logical_block, kSector), kMaxBlock);
+  made->config = entry.config;
+  made->keep = entry.keep;
   made->target = entry.target;
   made->prio = static_cast<uint8_t>(entry.config.priority);
   made->nbd_excluded = entry.config.nbd_excluded;
-  made->first_flow = static_cast<uint16_t>(index * kFlowsPerExport);
+  made->first_flow = first_flow;
   return made;
 }
 
@@ -39,10 +42,27 @@ std::vector<uint32_t> FlowWeights(const std::vector<ExportConfig>& exports) {
   return weights;
 }
 
-ExportTable::ExportTable(const std::vector<Entry>& entries, std::string_view default_export) {
+ExportTable::ExportTable(const std::vector<Entry>& entries, std::string_view default_export,
+                         const ExportTable* old) {
   SLUICE_CHECK(entries.size() * kFlowsPerExport <= 65536);
+  const auto before = [old](const Entry& entry) {
+    return old == nullptr ? nullptr
+                          : std::static_pointer_cast<const Export>(old->Find(entry.config.name));
+  };
+  std::set<uint32_t> taken;
   for (const Entry& entry : entries) {
-    list_.push_back(MakeExport(entry, list_.size()));
+    if (const auto there = before(entry)) taken.insert(there->first_flow);
+  }
+  uint32_t free = 0;
+  for (const Entry& entry : entries) {
+    const auto there = before(entry);
+    const bool same = there != nullptr && there->config == entry.config &&
+                      there->target == entry.target &&
+                      there->size_bytes == entry.target->limits().size;
+    while (there == nullptr && taken.contains(free)) free += kFlowsPerExport;
+    const uint32_t flow = there != nullptr ? there->first_flow : free;
+    taken.insert(flow);
+    list_.push_back(same ? there : MakeExport(entry, static_cast<uint16_t>(flow)));
     by_name_.emplace(entry.config.name, list_.back());
   }
   if (!default_export.empty()) {
@@ -58,5 +78,15 @@ std::shared_ptr<const ExportInfo> ExportTable::Find(std::string_view name) const
 }
 
 std::vector<std::shared_ptr<const ExportInfo>> ExportTable::List() const { return list_; }
+
+std::vector<uint32_t> ExportTable::Weights() const {
+  std::vector<uint32_t> weights;
+  for (const auto& info : list_) {
+    const auto& each = static_cast<const Export&>(*info);
+    weights.resize(std::max<size_t>(weights.size(), each.first_flow + kFlowsPerExport), 1);
+    std::fill_n(weights.begin() + each.first_flow, kFlowsPerExport, each.config.weight);
+  }
+  return weights;
+}
 
 }  // namespace sluice

@@ -19,7 +19,9 @@
 namespace sluice {
 
 // What a door needs beyond what clients are told. ExportTable's entries are all of this type.
-struct Export : ExportInfo {
+struct Export : ExportInfo, std::enable_shared_from_this<Export> {
+  ExportConfig config;
+  std::shared_ptr<Target> keep;  // the target, if it is to live as long as this
   Target* target = nullptr;
   uint8_t prio = 1;
   uint16_t first_flow = 0;  // its flows are first_flow .. first_flow + kFlowsPerExport - 1
@@ -31,6 +33,8 @@ struct Export : ExportInfo {
   // Admissions of new connections, for the doors (server/nbd/door.h).
   mutable std::atomic<uint64_t> admissions_begun{0};
   mutable std::atomic<uint64_t> admissions_ended{0};
+  // It is being taken away: nobody new gets in, even who has found it before.
+  mutable std::atomic<bool> withdrawn{false};
 };
 
 // Peers share the flows of an export by a hash, so that four connections of one peer are one flow.
@@ -43,16 +47,23 @@ std::vector<uint32_t> FlowWeights(const std::vector<ExportConfig>& exports);
 
 class ExportTable final : public ExportDirectory {
  public:
-  // An export's volume and its target, which outlives the table.
+  // An export's volume and its target, which outlives the table or is kept by it.
   struct Entry {
     ExportConfig config;
     Target* target;
+    std::shared_ptr<Target> keep = nullptr;
   };
   // `default_export` is what the empty name means; empty: the only entry, if there is only one.
-  ExportTable(const std::vector<Entry>& entries, std::string_view default_export);
+  // What is as it was in `old` stays the same Export, and every export of the same name keeps its
+  // flows.
+  ExportTable(const std::vector<Entry>& entries, std::string_view default_export,
+              const ExportTable* old = nullptr);
 
   std::shared_ptr<const ExportInfo> Find(std::string_view name) const override;
   std::vector<std::shared_ptr<const ExportInfo>> List() const override;
+
+  // By flow, as FlowWeights() of the exports when none was changed.
+  std::vector<uint32_t> Weights() const;
 
  private:
   std::vector<std::shared_ptr<const ExportInfo>> list_;  // in the config's order

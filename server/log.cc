@@ -4,10 +4,9 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <atomic>
 #include <memory>
 #include <string>
-
-#include "core/log.h"
 
 namespace sluice {
 namespace {
@@ -52,6 +51,12 @@ void StartLog() {
   logger->flush_on(spdlog::level::debug);
   spdlog::set_default_logger(std::move(logger));
   SetLogSink(&ToSpdlog);
+}
+
+LogLevel SetLeastLogged(LogLevel least) {
+  static std::atomic<LogLevel> now{LogLevel::kInfo};
+  spdlog::default_logger_raw()->set_level(LevelOf(least));
+  return now.exchange(least);
 }
 
 }  // namespace sluice

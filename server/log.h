@@ -4,9 +4,15 @@
 // that one event stays one line.
 #pragma once
 
+#include "core/log.h"
+
 namespace sluice {
 
 // Makes Log() write through spdlog. Once, in main, before any other thread starts.
 void StartLog();
+
+// From now on nothing less severe than `least` is logged; it begins with kInfo. Returns what
+// it was before. Any thread.
+LogLevel SetLeastLogged(LogLevel least);
 
 }  // namespace sluice

@@ -173,6 +173,7 @@ int Server::Run() {
   Log(LogLevel::kInfo, ready);
   NotifyManager("READY=1");
   for (std::thread& thread : threads_) thread.join();
+  factory_->Stop();
   for (const Disk* disk : factory_->disks()) {
     if (!disk->idle()) GiveUp("a disk hangs");
   }

@@ -136,6 +136,7 @@ absl::Status StateDir::Failed(const std::string& name, absl::string_view what) c
 
 absl::StatusOr<std::optional<std::string>> StateDir::Load(const std::string& name,
                                                           uint32_t version) {
+  const std::lock_guard lock(mutex_);
   Descriptor file(openat(folder_, name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
   if (file.get() < 0) {
     if (errno != ENOENT) return Failed(name, "open");
@@ -184,6 +185,7 @@ absl::Status StateDir::WriteNew(const std::string& name, absl::string_view text)
 }
 
 absl::Status StateDir::Save(const std::string& name, uint32_t version, absl::string_view body) {
+  const std::lock_guard lock(mutex_);
   SLUICE_CHECK(loaded_.contains(name) && body.size() <= kBytesMax);
   const std::string start = LineStart(name, version, body.size());
   const std::string text = absl::StrCat(start, Sum(start, body), "\n", body);

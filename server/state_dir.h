@@ -7,11 +7,12 @@
 // old one, syncs it, renames it over the old one and syncs the folder (rename(2), fsync(2)):
 // whatever is killed at whatever step, Load() finds all of the old body or all of the new one.
 //
-// Control path: calls block. Not for two threads at one time.
+// Control path: calls block. Any thread; one call at a time goes on.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
@@ -56,7 +57,8 @@ class StateDir {
 
   const std::string path_;
   const int folder_;  // its lock, too
-  std::set<std::string> loaded_;
+  std::mutex mutex_;
+  std::set<std::string> loaded_;  // guarded by mutex_
 };
 
 }  // namespace sluice

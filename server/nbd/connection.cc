@@ -56,6 +56,7 @@ Connection::Connection(Roster& roster, Parked parked)
 }
 
 void Connection::Start() noexcept {
+  if (admission_.exported->withdrawn.load()) return Cut("the export is taken away");
   if (admission_.Overtaken() && PeerClosed()) {
     return Cut("its peer has closed, and another connection was admitted");
   }

@@ -84,6 +84,9 @@ class Door {
 
   uint32_t inside() const { return inside_.load(); }
 
+  // The connections of one reactor: for that reactor's thread.
+  Roster& roster(uint16_t reactor) { return *rosters_[reactor]; }
+
  private:
   friend class Presence;
   void Left() noexcept;

@@ -50,6 +50,7 @@ class Member : private Transport::User {
   Member& operator=(const Member&) = delete;
 
   uint64_t id() const { return guest_.id; }
+  const std::string& peer_text() const { return guest_.peer.text; }
   // Null in the handshake.
   virtual const Export* exported() const noexcept { return nullptr; }
   // Finish what is under way, take nothing new, end.

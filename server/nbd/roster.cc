@@ -48,15 +48,34 @@ void Roster::SettleGhosts(const Export& exported, bool all, absl::AnyInvocable<v
     if (member->lingering() && !all) continue;
     if (all || member->leaving() || member->PeerClosed()) settling.ids.insert(id);
   }
-  for (const uint64_t id : settling.ids) {
-    members_.at(id)->Cut(all ? "another client takes over"
-                             : "its peer has closed, and another client was admitted");
-  }
+  settling.done = std::move(done);
+  Settle(std::move(settling), all ? "another client takes over"
+                                  : "its peer has closed, and another client was admitted");
+}
+
+void Roster::Settle(Settling settling, absl::string_view why) {
+  for (const uint64_t id : settling.ids) members_.at(id)->Cut(why);
   // What has left, just now or earlier this turn, has nothing at a disk.
   absl::erase_if(settling.ids, [this](uint64_t id) { return !members_.contains(id); });
-  if (settling.ids.empty()) return done();
-  settling.done = std::move(done);
+  if (settling.ids.empty()) return settling.done();
   settling_.push_back(std::move(settling));
+}
+
+void Roster::ListMembers(std::vector<Opened>& to) const {
+  for (const auto& [id, member] : members_) {
+    if (member->exported() == nullptr) continue;
+    to.push_back({id, member->exported()->shared_from_this(), member->peer_text()});
+  }
+}
+
+void Roster::CutIf(absl::FunctionRef<bool(const Member&)> which, absl::string_view why,
+                   absl::AnyInvocable<void()> done) {
+  Settling settling;
+  for (const auto& [id, member] : members_) {
+    if (which(*member)) settling.ids.insert(id);
+  }
+  settling.done = std::move(done);
+  Settle(std::move(settling), why);
 }
 
 void Roster::Drain() {

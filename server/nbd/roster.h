@@ -5,11 +5,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/functional/any_invocable.h"
+#include "absl/functional/function_ref.h"
+#include "absl/strings/string_view.h"
 #include "core/reactor.h"
 #include "server/nbd/door.h"
 #include "server/nbd/member.h"
@@ -38,6 +41,19 @@ class Roster {
   // these, and those of it that were leaving already, are gone. At once if there are none.
   void SettleGhosts(const Export& exported, bool all, absl::AnyInvocable<void()> done);
 
+  // What ListMembers() tells of a connection past its handshake.
+  struct Opened {
+    uint64_t id;
+    std::shared_ptr<const Export> exported;
+    std::string peer;
+  };
+  void ListMembers(std::vector<Opened>& to) const;
+
+  // Cuts those connections that `which` wants; calls `done` when they are gone. At once if there
+  // are none.
+  void CutIf(absl::FunctionRef<bool(const Member&)> which, absl::string_view why,
+             absl::AnyInvocable<void()> done);
+
   void Drain();
 
   // The member is deleted in the next turn, when none of its tasks is listed any more.
@@ -49,6 +65,7 @@ class Roster {
     absl::AnyInvocable<void()> done;
   };
   void Add(std::unique_ptr<Member> member);
+  void Settle(Settling settling, absl::string_view why);
   void Reap();
 
   Door& door_;
