@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <sstream>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -132,6 +133,108 @@ absl::Status Interpret(const CLI::App& app, Words words, Options& options) {
   return Check(options);
 }
 
+// A command other than bench, and the words of its line that are not yet numbers.
+struct Verb {
+  CLI::App* app = nullptr;
+  int (*run)(const command::Options&) = nullptr;
+};
+struct Range {
+  std::string offset = "0", length;
+};
+
+constexpr char kEndpoints[] =
+    "Each end is a path (file or block device), nbd://HOST[:PORT]/EXPORT or\n"
+    "nbd+unix:///EXPORT?socket=PATH.";
+
+void DeclareUri(CLI::App& app, std::string& uri) {
+  app.add_option("URI", uri, "nbd://HOST[:PORT]/EXPORT or nbd+unix:///EXPORT?socket=PATH")
+      ->option_text("URI")
+      ->required();
+}
+
+void DeclareRange(CLI::App& app, Range& range, const char* length_default) {
+  app.add_option("--offset", range.offset, "where it begins")->option_text("SIZE [0]");
+  app.add_option("--length", range.length, "how much of it")->option_text(length_default);
+}
+
+void DeclareJson(CLI::App& app, command::Options& options) {
+  app.add_flag("--json", options.json, "print JSON instead of text");
+}
+
+void DeclareParallel(CLI::App& app, command::Options& options) {
+  app.add_option("--connections", options.connections,
+                 "for each volume, where its server takes several")
+      ->option_text("N [4]");
+  app.add_option("--jobs", options.jobs, "requests in flight")->option_text("N [16]");
+  app.add_flag("--quiet", options.quiet, "no progress bar, no summary");
+}
+
+std::vector<Verb> DeclareShows(CLI::App& app, command::Options& options, Range& range) {
+  CLI::App& stat = *app.add_subcommand("stat", "size, block sizes and abilities of an export");
+  stat.alias("info");
+  CLI::App& list = *app.add_subcommand("ls", "the exports of an NBD server");
+  CLI::App& map = *app.add_subcommand("map", "which parts of an export are data, holes, zeroes");
+  for (CLI::App* shown : {&stat, &list, &map}) {
+    DeclareUri(*shown, options.source);
+    DeclareJson(*shown, options);
+  }
+  list.footer("The export in the URI plays no part:  sluice ls nbd://127.0.0.1");
+  DeclareRange(map, range, "SIZE [to the end]");
+  return {{&stat, command::Stat}, {&list, command::List}, {&map, command::Map}};
+}
+
+std::vector<Verb> DeclareMoves(CLI::App& app, command::Options& options, Range& range) {
+  CLI::App& read = *app.add_subcommand("read", "a range of an export to stdout or a file");
+  DeclareUri(read, options.source);
+  DeclareRange(read, range, "SIZE [to the end]");
+  read.add_option("--output", options.file, "file to write, - is stdout")->option_text("FILE [-]");
+  CLI::App& write = *app.add_subcommand("write", "stdin or a file into an export");
+  DeclareUri(write, options.target);
+  DeclareRange(write, range, "SIZE [all there is]");
+  write.add_option("--input", options.file, "file to read, - is stdin")->option_text("FILE [-]");
+  write.add_flag("--fua", options.fua, "each write is durable when it is answered");
+  write.add_flag("--flush", options.flush, "all is durable when the command ends");
+  write.footer("  printf hello | sluice write --offset 1M --flush nbd://127.0.0.1/disk");
+  CLI::App& copy = *app.add_subcommand("copy", "a file or volume to another one, sparsely");
+  copy.add_option("SRC", options.source, "what is copied")->option_text("SRC")->required();
+  copy.add_option("DST", options.target, "what is overwritten")->option_text("DST")->required();
+  DeclareParallel(copy, options);
+  DeclareJson(copy, options);
+  copy.add_option("--resume", options.journal,
+                  "keep a journal in FILE, and go on where one there says the same\n"
+                  "copy was interrupted; removed at the end")
+      ->option_text("FILE");
+  copy.add_flag("--verify", options.verify, "read both back and compare");
+  copy.footer(std::string(kEndpoints) +
+              " A file is made and truncated\nas needed; holes and zeroes take no space where "
+              "the target can do that.\nAll is durable at the end.\n\n"
+              "  sluice copy disk.img nbd://127.0.0.1/disk");
+  CLI::App& verify = *app.add_subcommand("verify", "compare two files or volumes");
+  verify.add_option("A", options.source, "the one")->option_text("A")->required();
+  verify.add_option("B", options.target, "the other")->option_text("B")->required();
+  DeclareParallel(verify, options);
+  DeclareJson(verify, options);
+  verify.footer(std::string(kEndpoints) + " Exit status 1: they differ.");
+  return {{&read, command::Read},
+          {&write, command::Write},
+          {&copy, command::Copy},
+          {&verify, command::Verify}};
+}
+
+absl::Status Interpret(const Range& range, command::Options& options) {
+  if (absl::Status s = TakeSize("--offset", range.offset, options.offset); !s.ok()) return s;
+  if (!range.length.empty()) {
+    uint64_t length = 0;
+    if (absl::Status s = TakeSize("--length", range.length, length); !s.ok()) return s;
+    options.length = length;
+  }
+  if (options.connections < 1 || options.connections > 64) {
+    return Wrong("--connections", "give 1 to 64");
+  }
+  if (options.jobs < 1 || options.jobs > 256) return Wrong("--jobs", "give 1 to 256");
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<ClientCommand> ParseClientCommandLine(int argc, const char* const* argv) {
@@ -143,6 +246,9 @@ absl::StatusOr<ClientCommand> ParseClientCommandLine(int argc, const char* const
   Words words;
   DeclareLoad(bench, command.bench, words);
   DeclareClient(bench, command.bench, words);
+  Range range;
+  std::vector<Verb> verbs = DeclareShows(app, command.options, range);
+  for (const Verb& verb : DeclareMoves(app, command.options, range)) verbs.push_back(verb);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -151,6 +257,13 @@ absl::StatusOr<ClientCommand> ParseClientCommandLine(int argc, const char* const
     const bool asked = app.exit(error, out, err) == 0;
     if (!asked) return absl::InvalidArgumentError(absl::StrCat(error.what(), " (see --help)"));
     command.text = out.str();
+    return command;
+  }
+  for (const Verb& verb : verbs) {
+    if (!verb.app->parsed()) continue;
+    if (absl::Status s = Interpret(range, command.options); !s.ok()) return s;
+    command.kind = ClientCommand::Kind::kCommand;
+    command.run = verb.run;
     return command;
   }
   if (absl::Status s = Interpret(bench, std::move(words), command.bench); !s.ok()) return s;

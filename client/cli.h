@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The command line of sluice:
 //
-//   sluice bench [flags] URI      `sluice bench --help` lists the flags
+//   sluice COMMAND [flags] ...      `sluice COMMAND --help` lists the flags
 //   sluice --help | --version
 #pragma once
 
@@ -10,18 +10,22 @@
 
 #include "absl/status/statusor.h"
 #include "client/bench/options.h"
+#include "client/command/commands.h"
 
 namespace sluice {
 
 struct ClientCommand {
   enum class Kind : uint8_t {
-    kBench,  // run `bench`
-    kPrint,  // print `text` and stop: --help, --version
+    kBench,    // run `bench`
+    kCommand,  // run `run` with `options`
+    kPrint,    // print `text` and stop: --help, --version
   };
 
   Kind kind = Kind::kPrint;
   bench::Options bench;  // kBench: checked
-  std::string text;      // kPrint: with its last newline
+  int (*run)(const command::Options&) = nullptr;
+  command::Options options;
+  std::string text;  // kPrint: with its last newline
 };
 
 // InvalidArgument: one line that says what is wrong and how to put it right.

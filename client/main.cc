@@ -31,6 +31,7 @@ int Main(int argc, const char* const* argv) {
     return 2;
   }
   if (command->kind == ClientCommand::Kind::kBench) return RunBench(command->bench);
+  if (command->kind == ClientCommand::Kind::kCommand) return command->run(command->options);
   std::fputs(command->text.c_str(), stdout);
   return 0;
 }

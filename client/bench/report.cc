@@ -8,10 +8,13 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/command/text.h"
 #include "core/units.h"
 
 namespace sluice::bench {
 namespace {
+
+using command::JsonText;
 
 struct Percentile {
   const char* name;
@@ -38,21 +41,6 @@ std::string Size(uint64_t bytes) {
 
 std::string Plural(uint64_t count, absl::string_view noun) {
   return absl::StrCat(count, " ", noun, count == 1 ? "" : "s");
-}
-
-// Code points below 0x20, quotes and backslashes escaped (RFC 8259, 7).
-std::string JsonText(absl::string_view text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      absl::StrAppend(&out, "\\", absl::string_view(&c, 1));
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      absl::StrAppendFormat(&out, "\\u%04x", static_cast<unsigned>(c));
-    } else {
-      out.push_back(c);
-    }
-  }
-  return out + "\"";
 }
 
 std::string HistogramText(const Histogram& histogram) {

@@ -208,7 +208,7 @@ void NbdTransport::OnReconnected(size_t index, absl::StatusOr<NbdConnection> con
   }
   if (!Same(info_, InfoOf(*connection, info_.connections))) {
     GiveUp(Status(StatusCode::kFailedPrecondition,
-                "the export is another one after reconnecting: open the volume anew"));
+                  "the export is another one after reconnecting: open the volume anew"));
     return;
   }
   lane.link->Attach(*std::move(connection));

@@ -163,5 +163,25 @@ TEST(ClientCli, HelpAndVersionArePrinted) {
   }
 }
 
+TEST(ClientCommandLine, CommandsTakeTheirRangeAndRefuseWhatCannotBe) {
+  const auto read = Parse({"read", "--offset", "1M", "--length", "4k", "nbd://h/x"});
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->kind, ClientCommand::Kind::kCommand);
+  EXPECT_EQ(read->run, command::Read);
+  EXPECT_EQ(read->options.source, "nbd://h/x");
+  EXPECT_EQ(read->options.offset, kMiB);
+  EXPECT_EQ(read->options.length, 4 * kKiB);
+  const auto copy = Parse({"copy", "a", "b", "--resume", "j", "--verify"});
+  ASSERT_TRUE(copy.ok()) << copy.status();
+  EXPECT_EQ(copy->run, command::Copy);
+  EXPECT_EQ(copy->options.journal, "j");
+  EXPECT_TRUE(copy->options.verify);
+  EXPECT_EQ(copy->options.length, std::nullopt);
+  EXPECT_THAT(std::string(Parse({"copy", "a", "b", "--connections", "65"}).status().message()),
+              HasSubstr("--connections"));
+  EXPECT_FALSE(Parse({"map", "--offset", "x", "nbd://h"}).ok());
+  EXPECT_FALSE(Parse({"copy", "a"}).ok());
+}
+
 }  // namespace
 }  // namespace sluice
