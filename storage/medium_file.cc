@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -113,7 +114,19 @@ Started FileMedium::Start(MediumIo& io) noexcept {
     MediumIo& ended = MediumIoOf(op);
     static_cast<FileMedium*>(ended.medium)->Ended(ended, op.result);
   };
-  return Issue(io);
+  return facts_.tmpfs && (io.what == Op::kRead || io.what == Op::kWrite) ? Move(io) : Issue(io);
+}
+
+Started FileMedium::Move(MediumIo& io) noexcept {
+  const int count = static_cast<int>(io.seg_count);
+  const auto offset = static_cast<off_t>(io.offset);
+  ssize_t moved = -1;
+  do {
+    moved = io.what == Op::kRead ? preadv(file_.fd(), io.segs, count, offset)
+                                 : pwritev(file_.fd(), io.segs, count, offset);
+  } while (moved < 0 && errno == EINTR && ++io.attempts < kAttemptsMax);
+  io.result = moved < 0 ? -errno : static_cast<int32_t>(moved);
+  return Started::kDone;
 }
 
 Started FileMedium::Issue(MediumIo& io) noexcept {

@@ -3,6 +3,10 @@
 // for or nothing else is possible (storage/medium_probe.h); nobody else's while it is open
 // (storage/exclusive_file.h).
 //
+// On tmpfs the ring would hand every read and write to a kernel thread of its own, which costs more
+// than moving the bytes: the reactor moves them itself, at once. (A page that was swapped out is
+// waited for.)
+//
 // What blocks without help of the ring -- the map of holes, BLKDISCARD -- runs on the worker and
 // comes back by the reactor.
 //
@@ -66,6 +70,7 @@ class FileMedium final : public Medium {
 
   void Ended(MediumIo& io, int32_t result) noexcept;
   Started Issue(MediumIo& io) noexcept;
+  Started Move(MediumIo& io) noexcept;
   Started IssueEffect(MediumIo& io, Effect effect) noexcept;
   Effect EffectOf(const MediumIo& io) const noexcept;
   bool MayRetry(const MediumIo& io, int32_t result) const noexcept;

@@ -226,6 +226,7 @@ absl::StatusOr<FileFacts> ProbeFile(int fd, const ProbeOptions& options) {
 
   struct statfs fs {};
   const uint32_t magic = fstatfs(fd, &fs) == 0 ? static_cast<uint32_t>(fs.f_type) : 0;
+  out.tmpfs = !out.device && magic == TMPFS_MAGIC;
   limits.volatile_cache = true;
   limits.page_cache = !out.direct;
   limits.native_fua = out.device || IsHonestFileSystem(magic);

@@ -41,6 +41,7 @@ enum class Effect : uint8_t {
 struct FileFacts {
   bool device = false;  // a block device; else a regular file
   bool direct = false;  // O_DIRECT
+  bool tmpfs = false;   // its bytes are in memory
   MediumLimits limits;
   Effect trim = Effect::kNone;
   Effect zero = Effect::kNone;          // kZero that may leave a hole

@@ -260,6 +260,18 @@ TEST(FileMedium, OnTmpfsZeroesThatMustNotBeHolesAreLeftToTheDisk) {
   EXPECT_EQ(drive.Read(0, 4096), std::string(4096, '\0'));
 }
 
+TEST(FileMedium, OnTmpfsReadsAndWritesEndAtOnce) {
+  const sim::TempDir dir("/dev/shm");
+  Drive drive({.path = dir.Sparse("disk", kSize)});
+  EXPECT_TRUE(drive.medium->facts().tmpfs);
+  MediumOp write(Op::kWrite, 4096, 8192);
+  EXPECT_EQ(drive.Start(write), Started::kDone);
+  EXPECT_EQ(write.result(), 8192);
+  MediumOp read(Op::kRead, 4096, 8192);
+  EXPECT_EQ(drive.Start(read), Started::kDone);
+  EXPECT_EQ(read.result(), 8192);
+}
+
 class OddFileSystem : public testing::Test {
  protected:
   void SetUp() override {

@@ -202,6 +202,7 @@ TEST(ProbeFile, TmpfsPunchesButCannotZeroInPlace) {
   const sim::TempDir dir("/dev/shm");
   const auto facts = Probe(dir.Sparse("a", kMiB));
   ASSERT_TRUE(facts.ok()) << facts.status();
+  EXPECT_TRUE(facts->tmpfs);
   EXPECT_EQ(facts->trim, Effect::kPunch);
   EXPECT_EQ(facts->zero, Effect::kPunch);
   EXPECT_EQ(facts->zero_no_hole, Effect::kNone);
@@ -222,6 +223,7 @@ TEST_F(ProbeDevice, ALoopDeviceHasItsSectorsAndPunches) {
     const auto facts = Probe(loop.path());
     ASSERT_TRUE(facts.ok()) << facts.status();
     EXPECT_TRUE(facts->device && facts->direct);
+    EXPECT_FALSE(facts->tmpfs) << "its node may be on one";
     EXPECT_EQ(facts->limits.size, kMiB);
     EXPECT_EQ(facts->limits.block, block);
     EXPECT_GE(facts->limits.physical_block, block);
