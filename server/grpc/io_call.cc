@@ -87,7 +87,7 @@ class IoCall final : public Call, private Party, public std::enable_shared_from_
   std::unique_ptr<v1::IoResponse> filling_;
   uint64_t unanswered_ops_ = 0;
   uint64_t unanswered_bytes_ = 0;
-  bool joined_ = false;
+  std::shared_ptr<IoCall> joined_;  // this, while the session knows it
   bool end_of_input_ = false;
   SendTask task_;
   std::shared_ptr<IoCall> listed_;  // this, while task_ is listed
@@ -143,7 +143,8 @@ void IoCall::Arrived(bool ok) {
   }
   if (slot.message.has_attach() || slot.message.ops_size() > int{kOpsPerMessage} ||
       slot.message.cancel_op_ids_size() > int{kOpsPerMessage}) {
-    return Close(StatusOf(Reason::kBadRequest));
+    Close(StatusOf(Reason::kBadRequest));
+    return Post([](IoCall& call) { call.Leave(); });
   }
   ToOps(slot.message, slot.ops);
   Post([&slot](IoCall& call) { call.Take(slot); });
@@ -159,10 +160,10 @@ void IoCall::Join(const v1::IoAttach& attach) {
 }
 
 void IoCall::Attach(uint64_t attach_seq) {
-  joined_ = true;
+  joined_ = shared_from_this();
   session_->Attach(*this, attach_seq, [this](const Session::Attached& answer) {
     if (answer.refused != Reason::kNone) {
-      joined_ = false;
+      joined_ = nullptr;  // a post keeps it
       return Close(StatusOf(answer.refused));
     }
     auto message = std::make_unique<v1::IoResponse>();
@@ -182,7 +183,7 @@ void IoCall::Attach(uint64_t attach_seq) {
 }
 
 void IoCall::Take(Slot& slot) {
-  if (!joined_) return;
+  if (joined_ == nullptr) return;
   const uint64_t acknowledged = slot.message.ack_through();
   if (acknowledged != 0) session_->Acknowledge(acknowledged);
   for (const uint64_t op_id : slot.message.cancel_op_ids()) session_->Cancel(*this, op_id);
@@ -231,7 +232,7 @@ void IoCall::OnTaken() noexcept {
 }
 
 void IoCall::OnClosed(Reason why) noexcept {
-  joined_ = false;
+  const std::shared_ptr<IoCall> keep = std::move(joined_);
   FlushResults(true);
   Close(StatusOf(why));
 }
@@ -248,16 +249,18 @@ void IoCall::EndOfTurn() {
 }
 
 void IoCall::Leave() {
-  if (std::exchange(joined_, false)) session_->Detach(*this);
+  const std::shared_ptr<IoCall> keep = std::move(joined_);
+  if (keep != nullptr) session_->Detach(*this);
   FlushResults(true);
   Close(::grpc::Status::OK);
 }
 
-// Not `all`: if results wait for a write already, these wait with them, to leave in one message.
+// Not `all`: if results wait for a write already, these few wait with them, to leave in one
+// message.
 void IoCall::FlushResults(bool all) {
   if (filling_ == nullptr) return;
   Lock lock(mutex_);
-  if (!all && !unsent_.empty()) {
+  if (!all && !unsent_.empty() && filling_->results_size() < int{kOpsPerMessage}) {
     backlog_ = true;
     return;
   }

@@ -12,7 +12,7 @@ import rpc
 import wire
 from rpc import Channel, Failed, READ_ONLY, SHARED, block, read_op, write_op
 from server import Server, refuses
-from suite import Case, KIB, MIB, eventually, main, pattern, sparse_file
+from suite import Case, KIB, MIB, SHORT, eventually, main, pattern, sparse_file
 from wire import Closed, ERR_POLICY, connect
 
 OK = 'UNSPECIFIED'  # an ErrorReason's name: no error
@@ -359,6 +359,24 @@ class Door(Rpc):
         self.assertEqual(server.stop(), 0)
         self.assertLess(time.monotonic() - began, 5)
         self.assert_fails('DRAINING', stream.receive)
+
+    def test_a_client_that_takes_no_results_is_not_read_from(self):  # A1
+        server, channel = self.serve()
+        session = channel.open()
+        stream = session.stream()
+        refused = [block.Op(kind=block.OP_KIND_FLUSH)] * 1000
+        before = self.rss(server)
+        for _ in range(4000):
+            stream.send(*refused)
+        time.sleep(3)
+        # A sanitizer keeps what was freed.
+        self.assertLess(self.rss(server) - before, (512 if SHORT else 64) * MIB)
+        self.assertEqual(session.read(0, 512, op_id=1), bytes(512))
+
+    @staticmethod
+    def rss(server):
+        with open(f'/proc/{server.process.pid}/statm', encoding='ascii') as f:
+            return int(f.read().split()[1]) * 4096
 
     def test_clients_that_vanish_leave_nothing_behind(self):
         server, channel = self.serve()
