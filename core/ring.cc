@@ -13,6 +13,7 @@
 #include <bit>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -208,11 +209,11 @@ void RingPoller::Submit() noexcept {
 }
 
 void RingPoller::Poll(uint64_t timeout_ns, ReadyList& ready) noexcept {
-  if (!early_.empty()) {
+  if (timeout_ns != 0 || direct_count_ > kDirectMax) ArmReceives();
+  if (std::exchange(has_early_, false)) {
     ready.splice(ready.end(), early_);
     timeout_ns = 0;
   }
-  if (timeout_ns != 0 || direct_count_ > kDirectMax) ArmReceives();
   if (timeout_ns == 0) {
     TryReceives(ready);
     if (io_uring_sq_ready(&ring_) > 0) ArmReceives();  // an enter is due: they go along
@@ -244,7 +245,8 @@ io_uring_sqe* RingPoller::Prepare(RingOp* op) noexcept {
   io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
   while (sqe == nullptr) {
     Submit();
-    Reap(early_);  // some kernels take nothing new while completions overflow (EBUSY)
+    // Some kernels take nothing new while completions overflow (EBUSY).
+    has_early_ |= Reap(early_);
     sqe = io_uring_get_sqe(&ring_);
   }
   sqes_.Add(1);
@@ -370,6 +372,7 @@ void RingPoller::CancelReceive(ReceiveOp& op) noexcept {
   op.result = -ECANCELED;
   op.cqe_flags = 0;
   early_.push_back(op);
+  has_early_ = true;
 }
 
 void RingPoller::Sendmsg(RingOp& op, int fd, const msghdr* message, uint32_t flags) noexcept {

@@ -115,7 +115,8 @@ class RingPoller final : public Poller {
   unsigned device_ops_ = 0;  // prepared since the last submission
   ReadyList direct_;         // ReceiveOps that are not in the ring
   size_t direct_count_ = 0;
-  ReadyList early_;  // reaped to make room, for the next Poll()
+  ReadyList early_;         // ended before the next Poll(): reaped to make room, or cancelled
+  bool has_early_ = false;  // that, or a wake, for which the next Poll() does not wait
   Counter enters_;
   Counter sqes_;
 };

@@ -224,6 +224,36 @@ TEST_F(Ring, ManySocketsAreLeftToTheRingTogether) {
   for (Reader& reader : readers) EXPECT_EQ(Result(reader.op), 7);
 }
 
+// Arms so many receives that the queue must be emptied among them: some are over before the wait.
+TEST_F(Ring, AWaitEndsForWhatMakingRoomForItsReceivesHasReaped) {
+  Socketpair closed;
+  Socketpair silent;
+  ASSERT_EQ(shutdown(closed.fds[1], SHUT_WR), 0);
+  std::deque<Reader> over;
+  std::deque<Reader> waiting;
+  for (int i = 0; i < 1024; ++i) over.emplace_back(*ring_, closed.fds[0]).Receive();
+  for (int i = 0; i < 20; ++i) waiting.emplace_back(*ring_, silent.fds[0]).Receive();
+  const auto begin = steady_clock::now();
+  Poll(5 * kSecond);
+  EXPECT_LT(steady_clock::now() - begin, milliseconds(2500));
+  for (Reader& reader : over) EXPECT_EQ(Result(reader.op), 0);
+  for (Reader& reader : waiting) EXPECT_EQ(reader.op.ended, 0);
+  ASSERT_EQ(shutdown(silent.fds[1], SHUT_WR), 0);
+  for (Reader& reader : waiting) EXPECT_EQ(Result(reader.op), 0);
+}
+
+TEST_F(Ring, AWaitEndsForAWakeThatMakingRoomForItsReceivesHasReaped) {
+  Socketpair silent;
+  std::deque<Reader> waiting;
+  for (int i = 0; i < 1050; ++i) waiting.emplace_back(*ring_, silent.fds[0]).Receive();
+  ring_->Wake();
+  const auto begin = steady_clock::now();
+  Poll(5 * kSecond);
+  EXPECT_LT(steady_clock::now() - begin, milliseconds(2500));
+  ASSERT_EQ(shutdown(silent.fds[1], SHUT_WR), 0);
+  for (Reader& reader : waiting) EXPECT_EQ(Result(reader.op), 0);
+}
+
 TEST_F(Ring, ReceivesTellTheEndOfTheStreamAndErrors) {
   Socketpair pair;
   Reader reader(*ring_, pair.fds[0]);
