@@ -58,7 +58,7 @@ size_t Session::ReceiveInto(Segment* to, size_t room) {
   direct_bytes_ = 0;
   size_t count = 0;
   const bool payload = current_ != nullptr && current_->state == ServedRequest::State::kReceiving;
-  if (payload && current_->header.length - current_->taken >= kDirectBytes) {
+  if (payload && (long_payloads_ || current_->header.length - current_->taken >= kDirectBytes)) {
     uint64_t skip = current_->taken % current_->part_bytes;
     for (size_t part = current_->taken / current_->part_bytes;
          part < current_->parts.size() && count < room - 1 && direct_bytes_ < kReceiveBytes;

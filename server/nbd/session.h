@@ -7,11 +7,11 @@
 // submitted in one go; replies leave in order of completion, as many as are ready in one vector.
 //
 // Memory. Small things come through a staging buffer; the rest of a long payload goes straight into
-// the memory of its bios, which own it (gifted). Where one long payload came another is expected,
-// and staging takes no more than its beginning. What the target swallows stays in staging. Reads
-// are sent out of their bios' memory, or out of pages the target lent (loaned). While there is no
-// memory or no request record to be had, nothing is parsed and nothing should be received
-// (wants_receive()).
+// the memory of its bios, which own it (gifted), to its last byte. Where one long payload came
+// another is expected, and staging takes no more than its beginning. What the target swallows stays
+// in staging. Reads are sent out of their bios' memory, or out of pages the target lent (loaned).
+// While there is no memory or no request record to be had, nothing is parsed and nothing should be
+// received (wants_receive()).
 //
 // Errors of storage are logged as they are, at most one line a second, before the protocol's few
 // codes flatten them. Input that breaks framing ends the parsing: what was submitted before is
