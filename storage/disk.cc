@@ -77,7 +77,7 @@ Disk::Disk(const DiskOptions& options, std::unique_ptr<Medium> medium, std::uniq
           },
           this),
       slow_(
-          *medium_, stats_.device_ops,
+          *medium_, stats_.device_ops, dispatch_,
           [](Bio& bio, int error, void* disk) noexcept {
             static_cast<Disk*>(disk)->EndOperation(bio, error);
           },

@@ -10,10 +10,19 @@
 #include "core/units.h"
 
 namespace sluice {
+namespace {
 
-SlowPath::SlowPath(Medium& medium, Counter* device_ops, Ended ended, void* context)
+// A medium may end each operation at once, and a zero may be a gibibyte long: operations after
+// which the others of the reactor have their turn.
+constexpr int kStartsMax = 8;
+
+}  // namespace
+
+SlowPath::SlowPath(Medium& medium, Counter* device_ops, TurnTask& dispatch, Ended ended,
+                   void* context)
     : medium_(medium),
       device_ops_(device_ops),
+      dispatch_(dispatch),
       ended_(ended),
       context_(context),
       block_(medium.limits().block),
@@ -44,8 +53,9 @@ void SlowPath::Add(Bio& bio) noexcept {
 }
 
 void SlowPath::Run() noexcept {
-  while (!in_flight_) {
+  for (int starts = 0; !in_flight_;) {
     if (ready_) {
+      if (starts++ == kStartsMax) return Reactor::Current()->AtDispatch(dispatch_);
       if (!Start()) return;
       continue;
     }

@@ -15,13 +15,16 @@
 
 namespace sluice {
 
+struct TurnTask;
+
 class SlowPath {
  public:
   // `ended` is called for each bio that ended, with a positive errno or 0; never from inside Add().
   using Ended = void (*)(Bio& bio, int error, void* context) noexcept;
 
-  // Each operation given to the medium is counted in device_ops[its op].
-  SlowPath(Medium& medium, Counter* device_ops, Ended ended, void* context);
+  // Each operation given to the medium is counted in device_ops[its op]. `dispatch` calls Run(); it
+  // is listed when a run stopped only to let others have their turn.
+  SlowPath(Medium& medium, Counter* device_ops, TurnTask& dispatch, Ended ended, void* context);
 
   // True if the medium can carry out the operation's range and memory as they are.
   static bool Fits(const MediumLimits& limits, const MediumIo& io) noexcept;
@@ -65,6 +68,7 @@ class SlowPath {
 
   Medium& medium_;
   Counter* device_ops_;
+  TurnTask& dispatch_;
   Ended ended_;
   void* context_;
   uint32_t block_;

@@ -5,7 +5,9 @@
 
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/sim/rng.h"
@@ -23,6 +25,50 @@ RigOptions Large(uint64_t seed = 1) {
   options.medium.limits = {.size = 64 * kPage, .block = kPage, .mem_align = 1};
   options.image = std::string(64 * kPage, 'x');
   return options;
+}
+
+// Ends every operation as it is started, like memory.
+class AtOnce final : public Medium {
+ public:
+  static constexpr uint64_t kSize = 64 * kMiB;
+  explicit AtOnce(std::unique_ptr<Medium> unused) : unused_(std::move(unused)) {
+    limits_.size = kSize;
+  }
+  const MediumLimits& limits() const noexcept override { return limits_; }
+  void Attach(uint16_t) noexcept override {}
+  Started Start(MediumIo& io) noexcept override {
+    ++starts;
+    io.result = io.length;
+    return Started::kDone;
+  }
+  void QueryExtents(ExtentQuery&) noexcept override {}
+
+  int starts = 0;
+
+ private:
+  std::unique_ptr<Medium> unused_;  // the rig's
+  MediumLimits limits_;
+};
+
+TEST(SlowPath, ALongRequestOfAMediumThatEndsAtOnceLetsOthersHaveTheirTurns) {
+  AtOnce* medium = nullptr;
+  RigOptions options = Large();
+  options.wrap = [&](std::unique_ptr<Medium> below) {
+    auto made = std::make_unique<AtOnce>(std::move(below));
+    medium = made.get();
+    return made;
+  };
+  DiskRig rig(options);
+  Request& zero = rig.Make(Op::kZero, 0, AtOnce::kSize);
+  int in_one_turn = 0;
+  rig.On([&] {
+    Submit(zero.bio());
+    Reactor::Current()->Post([&] { in_one_turn = medium->starts; });
+  });
+  EXPECT_GT(in_one_turn, 0);
+  EXPECT_LE(in_one_turn, 8);
+  EXPECT_EQ(medium->starts, 64) << "it goes on by itself";
+  EXPECT_EQ(zero.error(), 0);
 }
 
 TEST(SlowPath, AWriteInsideABlockTouchesNothingElse_R22) {
