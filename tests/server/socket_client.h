@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <cstdint>
 #include <optional>
 #include <string_view>
@@ -77,14 +78,26 @@ class SocketClient {
   }
 
  private:
+  // Until all is moved: a ring of this thread that ends interrupts its system calls.
+  template <typename Move>
+  static bool MoveAll(size_t count, Move&& move) {
+    for (size_t done = 0; done < count;) {
+      const ssize_t moved = move(done, count - done);
+      if (moved == 0 || (moved < 0 && errno != EINTR)) return false;
+      if (moved > 0) done += static_cast<size_t>(moved);
+    }
+    return true;
+  }
   bool Say(ConstByteSpan bytes) {
-    return send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL) ==
-           static_cast<ssize_t>(bytes.size());
+    return MoveAll(bytes.size(), [&](size_t at, size_t left) {
+      return send(fd_, bytes.data() + at, left, MSG_NOSIGNAL);
+    });
   }
   bool Read(size_t count) {
     bytes_.resize(count);
-    return count == 0 ||
-           recv(fd_, bytes_.data(), count, MSG_WAITALL) == static_cast<ssize_t>(count);
+    return MoveAll(count, [&](size_t at, size_t left) {
+      return recv(fd_, bytes_.data() + at, left, MSG_WAITALL);
+    });
   }
 
   int fd_;
