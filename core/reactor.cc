@@ -354,7 +354,8 @@ void Reactor::AccountLoad() noexcept {
 
 // A sleeper closes no window: one that is long over says that there was nothing to do.
 uint32_t Reactor::load_percent() const noexcept {
-  const uint64_t open_ns = clock_.NowNs() - window_start_ns_.load(std::memory_order_relaxed);
+  const uint64_t start_ns = window_start_ns_.load(std::memory_order_acquire);  // before the clock
+  const uint64_t open_ns = clock_.NowNs() - start_ns;
   return open_ns > 2 * kLoadWindowNs ? 0 : load_percent_.load(std::memory_order_relaxed);
 }
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <bit>
 #include <cerrno>
@@ -133,8 +134,13 @@ void RingPoller::Favour(char* base, size_t bytes, uint16_t sharers) noexcept {
                    "): disks cost a little more CPU. A larger RLIMIT_MEMLOCK helps"));
 }
 
+// Slot by slot: before Linux 6.13 dropping the whole table waits until every operation on one of its
+// files has ended, and one on a hung drive never does.
 void RingPoller::Finish() noexcept {
-  if (has_file_table_) io_uring_unregister_files(&ring_);
+  if (!has_file_table_) return;
+  std::array<int, kFileSlots> none;
+  none.fill(-1);
+  io_uring_register_files_update(&ring_, 0, none.data(), none.size());
   free_slots_.clear();
 }
 

@@ -12,12 +12,11 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <mutex>
 #include <set>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
 #include "core/log.h"
 #include "core/patience.h"
 
@@ -78,17 +77,17 @@ class ExclusiveFile::Registry {
     return registry;
   }
   bool Add(const Identity& identity) {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     return open_.insert(identity).second;
   }
   void Remove(const Identity& identity) {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     open_.erase(identity);
   }
 
  private:
-  absl::Mutex mutex_;
-  std::set<Identity> open_ ABSL_GUARDED_BY(mutex_);
+  std::mutex mutex_;
+  std::set<Identity> open_;  // under mutex_
 };
 
 ExclusiveFile& ExclusiveFile::operator=(ExclusiveFile&& other) noexcept {

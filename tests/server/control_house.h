@@ -99,6 +99,10 @@ class ControlHouse {
     EXPECT_TRUE(disks_.disks().empty());
   }
 
+  // Until the server has noticed that those who left are gone; at most 10 s.
+  void AwaitNoClients() {
+    for (int tries = 0; tries < 1000 && !control->ListClients().empty(); ++tries) usleep(10'000);
+  }
   nbd::SocketClient Connect() {
     int ends[2];
     EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);

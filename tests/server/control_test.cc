@@ -47,6 +47,7 @@ TEST_F(ControlTest, WhatIsMadeAtRunTimeIsThereAfterARestart) {
   EXPECT_NE(disk->etag, etag);
   EXPECT_GT(control().events().newest(), revision);
   EXPECT_TRUE(house_->Connect().Open("s"));
+  house_->AwaitNoClients();
   ASSERT_EQ(Said(control().DeleteExport({}, "s", false)), "ok");
   ASSERT_EQ(Said(control().DeleteVolume({}, "s")), "ok");
   ASSERT_EQ(Said(control().RemoveDisk({}, "d0")), "ok");
