@@ -134,8 +134,8 @@ void RingPoller::Favour(char* base, size_t bytes, uint16_t sharers) noexcept {
                    "): disks cost a little more CPU. A larger RLIMIT_MEMLOCK helps"));
 }
 
-// Slot by slot: before Linux 6.13 dropping the whole table waits until every operation on one of its
-// files has ended, and one on a hung drive never does.
+// Slot by slot: before Linux 6.13 dropping the whole table waits until every operation on one of
+// its files has ended, and one on a hung drive never does.
 void RingPoller::Finish() noexcept {
   if (!has_file_table_) return;
   std::array<int, kFileSlots> none;
