@@ -22,6 +22,8 @@
 namespace sluice {
 namespace {
 
+constexpr uint64_t kCloseLookNs = 10 * kMillisecond;
+
 uint16_t UsableCpus() {
   cpu_set_t set;
   CPU_ZERO(&set);
@@ -48,7 +50,29 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Create(const Config& config) {
   return server;
 }
 
-absl::Status Server::Build(const Config& config) {
+// What was made at run time is opened with what the config declares.
+absl::Status Server::OpenState(Config& config) {
+  const bool grpc = !config.grpc.listen.empty();
+  if (!grpc && config.state_dir.empty()) return absl::OkStatus();
+  const std::string folder = config.state_dir.empty() ? StateDir::DefaultPath() : config.state_dir;
+  if (folder.empty()) {
+    return absl::FailedPreconditionError(
+        "the gRPC door needs a folder for its state: name one with state_dir (--state-dir)");
+  }
+  auto state = StateDir::Open(folder);
+  if (!state.ok()) return state.status();
+  state_ = *std::move(state);
+  auto made = Control::AddSaved(*state_, config);
+  if (!made.ok()) return made.status();
+  made_ = *std::move(made);
+  const auto start = Control::CountStart(*state_);
+  if (!start.ok()) return start.status();
+  start_ = *start;
+  return absl::OkStatus();
+}
+
+absl::Status Server::Build(Config config) {
+  if (auto status = OpenState(config); !status.ok()) return status;
   drain_timeout_ns_ = config.limits.drain_timeout_s * kSecond;
   const uint16_t count =
       config.reactors != 0 ? static_cast<uint16_t>(config.reactors) : UsableCpus();
@@ -72,12 +96,21 @@ absl::Status Server::Build(const Config& config) {
   auto topology = Topology::Build(config.topology, count, *factory_);
   if (!topology.ok()) return topology.status();
   topology_ = *std::move(topology);
-  for (const DiskSpec& disk : config.topology.disks) disks_.push_back(disk.name);
 
   std::vector<ExportTable::Entry> entries;
-  for (const ExportConfig& e : config.exports) entries.push_back({e, topology_->Find(e.volume)});
-  exports_ = std::make_unique<ExportTable>(entries, config.nbd.default_export);
-  return OpenDoors(config);
+  for (const ExportConfig& each : config.exports) {
+    auto target = topology_->Share(each.volume);
+    entries.push_back({each, target.get(), target});
+  }
+  exports_ = std::make_unique<LiveExports>(
+      *reactors_, std::make_shared<const ExportTable>(entries, config.nbd.default_export));
+  if (auto status = OpenDoors(config); !status.ok()) return status;
+  nbd_clients_ = std::make_unique<NbdClients>(*reactors_, *nbd_);
+  const Control::House house{*reactors_,           *factory_,    *exports_,
+                             {nbd_clients_.get()}, state_.get(), clock_};
+  control_ = std::make_unique<Control>(house, std::move(config), std::move(made_),
+                                       std::move(topology_), start_);
+  return absl::OkStatus();
 }
 
 absl::Status Server::OpenDoors(const Config& config) {
@@ -116,14 +149,6 @@ absl::Status Server::OpenNbd(const NbdConfig& nbd) {
 }
 
 absl::Status Server::OpenGrpc(const Config& config) {
-  const std::string folder = config.state_dir.empty() ? StateDir::DefaultPath() : config.state_dir;
-  if (folder.empty()) {
-    return absl::FailedPreconditionError(
-        "the gRPC door needs a folder for its state: name one with state_dir (--state-dir)");
-  }
-  auto state = StateDir::Open(folder);
-  if (!state.ok()) return state.status();
-  state_ = *std::move(state);
   auto epochs = rpc::DurableEpochs::Load(*state_, *worker_, reactors_->at(0));
   if (!epochs.ok()) return epochs.status();
   epochs_ = *std::move(epochs);
@@ -172,6 +197,11 @@ int Server::Run() {
   std::fflush(stdout);
   Log(LogLevel::kInfo, ready);
   NotifyManager("READY=1");
+  drained_.wait();
+  // Its own threads end here, while the reactors still run.
+  topology_ = control_->topology();
+  control_.reset();
+  reactors_->at(0).Post([this] { StopReactors(); });
   for (std::thread& thread : threads_) thread.join();
   factory_->Stop();
   for (const Disk* disk : factory_->disks()) {
@@ -193,13 +223,14 @@ void Server::OnSignal(int signal) {
     Log(LogLevel::kWarning, "SIGHUP: ignored, for a changed config is read at start only");
     return;
   }
-  if (signal == SIGUSR1) return LogStats();
+  if (signal == SIGUSR1) return worker_->Run([this] { LogStats(); });
   const std::string name = absl::StrCat("SIG", sigabbrev_np(signal));
   if (draining_) GiveUp("a second signal");
   Log(LogLevel::kInfo, absl::StrCat(name, ": draining"));
   BeginDrain();
 }
 
+// On the worker, where disks end, so that those that it looks at stay.
 void Server::LogStats() {
   for (const Disk* disk : factory_->disks()) {
     auto& ring = static_cast<RingPoller&>(reactors_->at(disk->home()).poller());
@@ -210,9 +241,12 @@ void Server::LogStats() {
 void Server::BeginDrain() {
   draining_ = true;
   NotifyManager("STOPPING=1");
-  drain_timer_.server = this;
+  drain_timer_.server = close_timer_.server = this;
   drain_timer_.run = [](Timer& timer) noexcept {
-    static_cast<DrainTimer&>(timer).server->GiveUp("the drain took too long");
+    static_cast<ServerTimer&>(timer).server->GiveUp("the drain took too long");
+  };
+  close_timer_.run = [](Timer& timer) noexcept {
+    static_cast<ServerTimer&>(timer).server->CloseControl();
   };
   reactors_->at(0).Arm(drain_timer_, reactors_->at(0).now_ns() + drain_timeout_ns_);
   for (const auto& [door, listener] : listeners_) listener->Stop([this] { ListenerStopped(); });
@@ -223,10 +257,20 @@ void Server::ListenerStopped() {
   // Not inside a listener's own call.
   reactors_->at(0).Post([this] {
     listeners_.clear();
-    undrained_ = grpc_ != nullptr ? 2 : 1;
-    nbd_->Drain([this] { DoorDrained(); });
-    if (grpc_ != nullptr) grpc_->Drain([this] { DoorDrained(); });
+    CloseControl();
   });
+}
+
+// A change under way may need this reactor to get on: it is not waited for here.
+void Server::CloseControl() {
+  if (control_->Close()) return DrainDoors();
+  reactors_->at(0).Arm(close_timer_, reactors_->at(0).now_ns() + kCloseLookNs);
+}
+
+void Server::DrainDoors() {
+  undrained_ = grpc_ != nullptr ? 2 : 1;
+  nbd_->Drain([this] { DoorDrained(); });
+  if (grpc_ != nullptr) grpc_->Drain([this] { DoorDrained(); });
 }
 
 void Server::DoorDrained() {
@@ -234,11 +278,11 @@ void Server::DoorDrained() {
 }
 
 void Server::FlushDisks() {
-  for (const std::string& name : disks_) {
+  for (Disk* disk : factory_->disks()) {
     FlushJob& job = flushes_.emplace_back();
-    job.disk = name;
+    job.disk = disk->name();
     job.bio.op = Op::kFlush;
-    job.bio.target = topology_->Find(name);
+    job.bio.target = disk;
     job.bio.release = [](Bio&) noexcept {};
     flushing_.Add(job.bio, job.callback);
     Submit(job.bio);
@@ -254,7 +298,7 @@ void Server::DisksFlushed() {
     Log(LogLevel::kError, absl::StrCat("disk ", Quote(job.disk),
                                        ": the last flush failed: ", std::strerror(job.bio.error)));
   }
-  signals_->Stop([this] { StopReactors(); });
+  signals_->Stop([this] { drained_.count_down(); });
 }
 
 void Server::StopReactors() {

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // The process around the doors: reactors and their threads, disks, listeners, signals, the drain.
 //
-// Drain (on the first SIGTERM or SIGINT): listening ends; handshakes are told ERR_SHUTDOWN; what is
-// in flight is finished and answered, what comes new gets ESHUTDOWN; connections end with
-// everything answered received; every disk is flushed; Run() returns 0, or 1 if a flush failed. A
-// second signal or the drain's time limit ends the process with 1 at once, which loses nothing that
-// was answered. SIGUSR1 logs each disk's counters, and so does the end.
+// Drain (on the first SIGTERM or SIGINT): listening ends; the control plane changes nothing more;
+// handshakes are told ERR_SHUTDOWN; what is in flight is finished and answered, what comes new gets
+// ESHUTDOWN; connections end with everything answered received; every disk is flushed; Run()
+// returns 0, or 1 if a flush failed. A second signal or the drain's time limit ends the process
+// with 1 at once, which loses nothing that was answered. SIGUSR1 logs each disk's counters, and so
+// does the end.
 #pragma once
 
 #include <cstdint>
+#include <latch>
 #include <list>
 #include <memory>
 #include <string>
@@ -20,8 +22,10 @@
 #include "core/group.h"
 #include "core/reactor.h"
 #include "server/config.h"
+#include "server/control/clients.h"
+#include "server/control/control.h"
+#include "server/control/live_exports.h"
 #include "server/disk_factory.h"
-#include "server/export_table.h"
 #include "server/grpc/door.h"
 #include "server/grpc/epochs.h"
 #include "server/listener.h"
@@ -47,7 +51,8 @@ class Server {
  private:
   Server() = default;
 
-  absl::Status Build(const Config& config);
+  absl::Status Build(Config config);
+  absl::Status OpenState(Config& config);
   absl::Status OpenDoors(const Config& config);
   absl::Status OpenNbd(const NbdConfig& nbd);
   absl::Status OpenGrpc(const Config& config);
@@ -56,36 +61,44 @@ class Server {
   // --- reactor 0 ---
   void StartListening();
   void OnSignal(int signal);
-  void LogStats();
   void BeginDrain();
   void ListenerStopped();
+  void CloseControl();
+  void DrainDoors();
   void DoorDrained();
   void FlushDisks();
   void DisksFlushed();
   void StopReactors();
   [[noreturn]] void GiveUp(const char* why);
 
+  // --- the worker, and the end ---
+  void LogStats();
+
   struct FlushJob {
     Bio bio;
     Callback callback;
     std::string disk;
   };
-  struct DrainTimer : Timer {
+  struct ServerTimer : Timer {
     Server* server = nullptr;
   };
 
   SystemClock clock_;
   uint64_t drain_timeout_ns_ = 0;
   std::unique_ptr<ReactorSet> reactors_;
-  std::unique_ptr<StateDir> state_;  // null without a gRPC door, as the epochs that lie there
-  std::unique_ptr<rpc::Epochs> epochs_;
+  std::unique_ptr<StateDir>
+      state_;           // null: nothing outlives the process, and there is no gRPC door
+  Control::Made made_;  // what the state adds to the config
+  uint32_t start_ = 0;  // Control::CountStart()
+  std::unique_ptr<rpc::Epochs> epochs_;  // null without a gRPC door
   std::unique_ptr<Worker> worker_;  // runs what is queued before it ends, and posts to reactors
   std::unique_ptr<ConfiguredDisks> factory_;
-  std::unique_ptr<const Topology> topology_;
-  std::vector<std::string> disks_;
-  std::unique_ptr<ExportTable> exports_;
+  std::shared_ptr<const Topology> topology_;  // the control plane's while there is one
+  std::unique_ptr<LiveExports> exports_;
   std::unique_ptr<nbd::Door> nbd_;
   std::unique_ptr<rpc::Door> grpc_;  // null: not asked for
+  std::unique_ptr<NbdClients> nbd_clients_;
+  std::unique_ptr<Control> control_;
   struct Listening {
     const char* door;  // as the ready line names it
     std::unique_ptr<Listener> listener;
@@ -97,9 +110,11 @@ class Server {
   std::vector<std::thread> threads_;
 
   bool draining_ = false;
-  DrainTimer drain_timer_;
+  ServerTimer drain_timer_;
+  ServerTimer close_timer_;
   std::list<FlushJob> flushes_;
   BioGroup flushing_;
+  std::latch drained_{1};
   int exit_status_ = 0;
 };
 
