@@ -49,7 +49,8 @@ absl::Status NoRing(int error) {
     return absl::UnavailableError(
         absl::StrCat("io_uring is refused here (", strerror(error),
                      "). In a container, run with a seccomp profile that allows io_uring_setup, "
-                     "io_uring_enter and io_uring_register; elsewhere, check `sysctl "
+                     "io_uring_enter and io_uring_register, as Sluice's deploy/seccomp.json does "
+                     "(--security-opt seccomp=FILE); elsewhere, check `sysctl "
                      "kernel.io_uring_disabled` (0 allows it; Linux 5.11 or newer is needed)"));
   }
   return absl::UnavailableError(absl::StrCat("io_uring_setup: ", strerror(error)));
@@ -131,7 +132,8 @@ void RingPoller::Favour(char* base, size_t bytes, uint16_t sharers) noexcept {
   if (warned.exchange(true)) return;
   Log(LogLevel::kWarning,
       absl::StrCat("registered buffers are refused (", strerror(-result),
-                   "): disks cost a little more CPU. A larger RLIMIT_MEMLOCK helps"));
+                   "): disks cost a little more CPU. A larger RLIMIT_MEMLOCK helps "
+                   "(systemd: LimitMEMLOCK=)"));
 }
 
 // Slot by slot: before Linux 6.13 dropping the whole table waits until every operation on one of

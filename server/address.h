@@ -17,6 +17,7 @@ struct Address {
   std::string host;   // kTcp: a name or a number, no brackets
   uint16_t port = 0;  // kTcp: 0 stands for any free one
   std::string path;   // kUnix: at most 107 bytes, no NUL
+  int fd = -1;        // a socket that listens there already, ours to use; -1: none
 
   bool operator==(const Address&) const = default;
 

@@ -8,7 +8,9 @@
 
 #include "core/log.h"
 #include "server/cli.h"
+#include "server/inherited.h"
 #include "server/log.h"
+#include "server/notify.h"
 #include "server/server.h"
 #include "server/signals.h"
 #include "storage/bufq.h"
@@ -23,6 +25,11 @@ void RaiseFileLimit() {
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+int CannotStart(const absl::Status& status) {
+  std::fprintf(stderr, "sluiced: %s\n", std::string(status.message()).c_str());
+  return 1;
 }
 
 int Main(int argc, const char* const* argv) {
@@ -49,11 +56,13 @@ int Main(int argc, const char* const* argv) {
   StartLog();
   RaiseFileLimit();
   BlockSignals();
-  auto server = Server::Create(command->config);
-  if (!server.ok()) {
-    std::fprintf(stderr, "sluiced: %s\n", std::string(server.status().message()).c_str());
-    return 1;
+  const auto inherited = TakeInheritedFds();
+  if (!inherited.ok()) return CannotStart(inherited.status());
+  if (auto status = UseInherited(*inherited, command->config); !status.ok()) {
+    return CannotStart(status);
   }
+  auto server = Server::Create(command->config);
+  if (!server.ok()) return CannotStart(server.status());
   return (*server)->Run();
 }
 

@@ -117,6 +117,10 @@ absl::Status Server::OpenDoors(const Config& config) {
   auto signals = Signals::Create();
   if (!signals.ok()) return signals.status();
   signals_ = *std::move(signals);
+  if (const uint64_t timeout_ns = WatchdogTimeoutNs(); timeout_ns != 0) {
+    watchdog_ =
+        std::make_unique<Watchdog>(*reactors_, timeout_ns, [] { NotifyManager("WATCHDOG=1"); });
+  }
   nbd_ = std::make_unique<nbd::Door>(*reactors_, *exports_, DoorOptionsOf(config.limits),
                                      [this] { ResumeListening(); });
   if (auto status = OpenNbd(config.nbd); !status.ok()) return status;
@@ -196,7 +200,7 @@ int Server::Run() {
   std::printf("%s\n", ready.c_str());
   std::fflush(stdout);
   Log(LogLevel::kInfo, ready);
-  NotifyManager("READY=1");
+  NotifyManager(absl::StrCat("READY=1\nSTATUS=", ready));
   drained_.wait();
   // Its own threads end here, while the reactors still run.
   topology_ = control_->topology();
@@ -214,6 +218,7 @@ int Server::Run() {
 
 void Server::StartListening() {
   signals_->Start(reactors_->at(0), [this](int signal) { OnSignal(signal); });
+  if (watchdog_ != nullptr) watchdog_->Start();
   listening_ = listeners_.size();
   for (const auto& [door, listener] : listeners_) listener->Start();
 }
@@ -240,7 +245,7 @@ void Server::LogStats() {
 
 void Server::BeginDrain() {
   draining_ = true;
-  NotifyManager("STOPPING=1");
+  NotifyManager("STOPPING=1\nSTATUS=draining");
   drain_timer_.server = close_timer_.server = this;
   drain_timer_.run = [](Timer& timer) noexcept {
     static_cast<ServerTimer&>(timer).server->GiveUp("the drain took too long");
@@ -303,6 +308,7 @@ void Server::DisksFlushed() {
 
 void Server::StopReactors() {
   reactors_->at(0).Disarm(drain_timer_);
+  if (watchdog_ != nullptr) watchdog_->Stop();
   for (uint16_t id = 0; id < reactors_->size(); ++id) reactors_->at(id).Stop();
 }
 

@@ -32,6 +32,7 @@
 #include "server/nbd/door.h"
 #include "server/signals.h"
 #include "server/state_dir.h"
+#include "server/watchdog.h"
 #include "storage/topology.h"
 
 namespace sluice {
@@ -107,6 +108,7 @@ class Server {
   size_t listening_ = 0;
   int undrained_ = 0;  // doors
   std::unique_ptr<Signals> signals_;
+  std::unique_ptr<Watchdog> watchdog_;  // null: the service manager does not look
   std::vector<std::thread> threads_;
 
   bool draining_ = false;

@@ -2,6 +2,7 @@
 #include "server/socket.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -201,6 +202,12 @@ absl::Status SetOwner(const Address& address, const std::string& owner) {
   return absl::OkStatus();
 }
 
+// io_uring waits for a connection only on a socket that blocks (on another it fails with EAGAIN).
+std::unique_ptr<ListeningSocket> Adopt(const Address& address) {
+  fcntl(address.fd, F_SETFL, fcntl(address.fd, F_GETFL) & ~O_NONBLOCK);
+  return std::make_unique<ListeningSocket>(address.fd, address);
+}
+
 }  // namespace
 
 ListeningSocket::~ListeningSocket() {
@@ -251,12 +258,42 @@ absl::StatusOr<std::unique_ptr<ListeningSocket>> ListenUnix(const Address& addre
 
 absl::StatusOr<std::vector<std::unique_ptr<ListeningSocket>>> Listen(const Address& address,
                                                                      const ListenOptions& options) {
+  if (address.fd >= 0) {
+    std::vector<std::unique_ptr<ListeningSocket>> sockets;
+    sockets.push_back(Adopt(address));
+    return sockets;
+  }
   if (address.kind == Address::Kind::kTcp) return ListenHost(address, options);
   auto socket = ListenUnix(address, options.socket_mode, options.socket_owner);
   if (!socket.ok()) return socket.status();
   std::vector<std::unique_ptr<ListeningSocket>> sockets;
   sockets.push_back(*std::move(socket));
   return sockets;
+}
+
+absl::StatusOr<Address> AddressOf(int fd) {
+  sockaddr_storage name{};
+  socklen_t length = sizeof(name);
+  if (getsockname(fd, reinterpret_cast<sockaddr*>(&name), &length) != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("has no name: ", std::strerror(errno)));
+  }
+  Address address;
+  if (name.ss_family == AF_INET || name.ss_family == AF_INET6) {
+    address = Numeric(name, length);
+  } else if (name.ss_family == AF_UNIX) {
+    sockaddr_un path{};
+    std::memcpy(&path, &name, std::min<size_t>(length, sizeof(path)));
+    if (path.sun_path[0] == '\0') {
+      return absl::InvalidArgumentError(
+          "is abstract, so that any user may connect: give it a path");
+    }
+    address.kind = Address::Kind::kUnix;
+    address.path.assign(path.sun_path, strnlen(path.sun_path, sizeof(path.sun_path)));
+  } else {
+    return absl::InvalidArgumentError("is neither TCP nor a unix socket");
+  }
+  address.fd = fd;
+  return address;
 }
 
 Peer DescribePeer(int fd) {

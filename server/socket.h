@@ -13,7 +13,7 @@
 
 namespace sluice {
 
-// A listening stream socket; a unix socket's file goes when this goes.
+// A listening stream socket; the file of a unix socket that we made goes when this goes.
 class ListeningSocket {
  public:
   ListeningSocket(int fd, Address address) : fd_(fd), address_(std::move(address)) {}
@@ -31,7 +31,8 @@ class ListeningSocket {
                                                                      const std::string&);
   int fd_;
   Address address_;
-  dev_t device_ = 0;  // of the unix socket's file: another one at that path is not ours to remove
+  // Of the file of the unix socket that we made: another one at that path is not ours to remove.
+  dev_t device_ = 0;
   ino_t inode_ = 0;
 };
 
@@ -42,9 +43,14 @@ struct ListenOptions {
 };
 
 // Binds and listens; errors name the address and the cure. A host name gives a socket for each
-// address it has. The file of a unix socket is replaced only if nobody listens there.
+// address it has. The file of a unix socket is replaced only if nobody listens there. An address
+// that carries a socket gives that one, as it is.
 absl::StatusOr<std::vector<std::unique_ptr<ListeningSocket>>> Listen(const Address& address,
                                                                      const ListenOptions& options);
+
+// Where a socket listens that somebody else made; the address carries it. Errors are a phrase whose
+// subject is the socket.
+absl::StatusOr<Address> AddressOf(int fd);
 
 // Who is at the other end of a connection.
 struct Peer {

@@ -115,12 +115,13 @@ class CommandLine(Case):
                 manager.settimeout(10)
                 environment = {**os.environ, 'NOTIFY_SOCKET': path.replace('\0', '@')}
                 with Server('serve', 'memory:1MiB', env=environment) as server:
-                    self.assertEqual(manager.recv(100), b'READY=1')
+                    self.assertEqual(manager.recv(200).decode(),
+                                     f'READY=1\nSTATUS={server.ready.strip()}')
                     manager.setblocking(False)
-                    self.assertRaises(BlockingIOError, manager.recv, 100)
+                    self.assertRaises(BlockingIOError, manager.recv, 200)
                     manager.settimeout(10)
                     self.assertEqual(server.stop(), 0)
-                    self.assertEqual(manager.recv(100), b'STOPPING=1')
+                    self.assertEqual(manager.recv(200), b'STOPPING=1\nSTATUS=draining')
 
     def test_an_unknown_strategy_or_option_is_refused(self):
         for arguments, name in ((('--bufq', 'nope', 'memory:1MiB'), 'nope'),

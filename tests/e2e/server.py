@@ -21,21 +21,22 @@ REPORTS = re.compile(r'AddressSanitizer|LeakSanitizer|runtime error:|ThreadSanit
 
 
 class Server:
-    """One process. Without an address it serves NBD on a free loopback port."""
+    """One process. Without an address it serves NBD on a free loopback port. `through` is a command
+    that starts it, and gives it its sockets."""
 
-    def __init__(self, *arguments, config=None, start_seconds=20, **popen):
+    def __init__(self, *arguments, config=None, start_seconds=20, through=(), **popen):
         self.arguments = list(arguments)
         if config is not None:
             self._config = tempfile.NamedTemporaryFile('w', suffix='.textproto')
             self._config.write(config)
             self._config.flush()
             self.arguments = ['--config', self._config.name] + self.arguments
-        elif '--nbd' not in arguments and arguments[0] == 'serve':
+        elif '--nbd' not in arguments and arguments[0] == 'serve' and not through:
             self.arguments += ['--nbd', '127.0.0.1:0']
         self.log = tempfile.TemporaryFile('w+')
         self.ready = ''
         self.addresses = []
-        self.process = subprocess.Popen([BINARY, *self.arguments], stdout=subprocess.PIPE,
+        self.process = subprocess.Popen([*through, BINARY, *self.arguments], stdout=subprocess.PIPE,
                                         stderr=self.log, text=True, **popen)
         self._await_ready(start_seconds)
 
@@ -137,8 +138,8 @@ class Server:
             raise AssertionError(f'sluiced exits {status}\n{self.tail()}')
 
 
-def refuses(*arguments, seconds=20, **popen):
+def refuses(*arguments, seconds=20, through=(), **popen):
     """Starts sluiced where it must refuse: (exit status, stderr)."""
-    done = subprocess.run([BINARY, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True, timeout=seconds, check=False, **popen)
+    done = subprocess.run([*through, BINARY, *arguments], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, timeout=seconds, check=False, **popen)
     return done.returncode, done.stderr
