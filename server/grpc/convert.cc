@@ -62,6 +62,7 @@ void ToOps(const v1::IoRequest& message, std::vector<OpRequest>& ops) {
     op.op_id = from.op_id();
     op.offset = from.offset_bytes();
     op.length = from.length_bytes();
+    op.timeout_ms = from.timeout_ms();
     if (!ToOp(from.kind(), op.op) || !ToFlags(from.flags(), op.op, op.flags) || op.op_id <= last) {
       op.refused = Reason::kBadRequest;
     } else if (op.op == Op::kWrite) {

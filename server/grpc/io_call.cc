@@ -64,6 +64,7 @@ class IoCall final : public Call, private Party, public std::enable_shared_from_
   void OnResult(const OpResult& result, const Bio* data) noexcept override;
   void OnTaken() noexcept override;
   void OnClosed(Reason why) noexcept override;
+  void OnNews(const News& news) noexcept override;
   void List();
 
   // --- any thread ---
@@ -88,6 +89,7 @@ class IoCall final : public Call, private Party, public std::enable_shared_from_
   uint64_t unanswered_ops_ = 0;
   uint64_t unanswered_bytes_ = 0;
   std::shared_ptr<IoCall> joined_;  // this, while the session knows it
+  bool attached_ = false;
   bool end_of_input_ = false;
   SendTask task_;
   std::shared_ptr<IoCall> listed_;  // this, while task_ is listed
@@ -178,6 +180,7 @@ void IoCall::Attach(uint64_t attach_seq) {
     attached.mutable_credits()->set_ops(kStreamOps);
     attached.mutable_credits()->set_bytes(kStreamBytes);
     Send(std::move(message));
+    attached_ = true;
     ReadMore(Lock(mutex_));
   });
 }
@@ -235,6 +238,16 @@ void IoCall::OnClosed(Reason why) noexcept {
   const std::shared_ptr<IoCall> keep = std::move(joined_);
   FlushResults(true);
   Close(StatusOf(why));
+}
+
+// The first message is the answer to the attach.
+void IoCall::OnNews(const News& news) noexcept {
+  if (!attached_) return;
+  if (filling_ == nullptr) filling_ = std::make_unique<v1::IoResponse>();
+  v1::IoNotice& notice = *filling_->mutable_notice();
+  if (news.draining) notice.set_draining(true);
+  if (news.exported != nullptr) Describe(*news.exported, *notice.mutable_geometry());
+  List();
 }
 
 void IoCall::List() {

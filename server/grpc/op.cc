@@ -72,7 +72,7 @@ const char* TextOf(Reason reason) noexcept {
     case Reason::kStaleAttach:
       return "a newer attach of the session closed this stream";
     case Reason::kCancelled:
-      return "cancelled before it began";
+      return "cancelled, or its time was up, while it waited";
     case Reason::kOvertaken:
       return "a later op on the same bytes has begun";
   }

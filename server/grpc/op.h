@@ -45,8 +45,12 @@ struct OpRequest {
   uint64_t offset = 0;
   uint64_t length = 0;
   const char* data = nullptr;      // kWrite: `length` bytes
+  uint32_t timeout_ms = 0;         // from its arrival at the session; 0: none
   bool unnumbered = false;         // a read of the door's own: outside the window
   Reason refused = Reason::kNone;  // what arrival found wrong with it: it is only to be answered
+  // The session's own.
+  uint64_t due_ns = 0;    // when its time is up; 0: never
+  bool answered = false;  // before it began: it never does
 };
 
 constexpr uint64_t DataBytes(const OpRequest& op) { return HasData(op.op) ? op.length : 0; }

@@ -78,7 +78,8 @@ class RangeCall : public Call, public std::enable_shared_from_this<RangeCall<Req
     session_->reactor().Post([self = this->shared_from_this()] { self->Next(); });
   }
   Reason Begin() {
-    const Export& exported = session_->exported();
+    const std::shared_ptr<const Export> keep = session_->exported();
+    const Export& exported = *keep;
     at_ = request_.offset_bytes();
     if (at_ > exported.size_bytes) return Reason::kOutOfBounds;
     const uint64_t length =
@@ -121,7 +122,8 @@ class StatusCall final : public RangeCall<v1::GetBlockStatusRequest, v1::GetBloc
     query_.done = [](ExtentQuery& query) noexcept {
       static_cast<StatusCall*>(query.context)->OnExtents();
     };
-    session_->exported().target->QueryExtents(query_);
+    exported_ = session_->exported();
+    exported_->target->QueryExtents(query_);
   }
 
   void OnExtents() {
@@ -129,8 +131,7 @@ class StatusCall final : public RangeCall<v1::GetBlockStatusRequest, v1::GetBloc
     if (query_.error != 0) return Close(StatusOf(ReasonOf(query_.error), query_.error));
     const auto length = static_cast<uint32_t>(query_.length);
     std::vector<nbd::StatusExtent> extents;
-    nbd::ToStatus(query_.extents, {at_, length, session_->exported().min_block_bytes, kExtentsMax},
-                  extents);
+    nbd::ToStatus(query_.extents, {at_, length, exported_->min_block_bytes, kExtentsMax}, extents);
     // What is not known to be a hole is data: a safe answer, never an empty one.
     if (extents.empty()) extents.push_back({length, 0});
     response_.Clear();
@@ -147,7 +148,8 @@ class StatusCall final : public RangeCall<v1::GetBlockStatusRequest, v1::GetBloc
   }
 
   ExtentQuery query_;
-  std::shared_ptr<RangeCall> keep_;  // this, while the query is under way
+  std::shared_ptr<const Export> exported_;  // of which the query asks
+  std::shared_ptr<RangeCall> keep_;         // this, while the query is under way
 };
 
 class VerifyCall final : public RangeCall<v1::VerifyRangeRequest, v1::VerifyRangeResponse>,
@@ -166,7 +168,7 @@ class VerifyCall final : public RangeCall<v1::VerifyRangeRequest, v1::VerifyRang
   Reason Check() override {
     chunk_ = request_.chunk_bytes() != 0 ? request_.chunk_bytes() : kChunkDefault;
     const bool good = IsPowerOfTwo(chunk_) && chunk_ <= Session::kDataMax &&
-                      chunk_ >= session_->exported().min_block_bytes;
+                      chunk_ >= session_->exported()->min_block_bytes;
     return good ? Reason::kNone : Reason::kBadRequest;
   }
 

@@ -40,6 +40,20 @@ OpenAnswer Refusal(Reason reason, std::string text = "") {
   return answer;
 }
 
+// Calls `done` when as many ended as began, its maker's own included. One thread.
+class Steps {
+ public:
+  explicit Steps(absl::AnyInvocable<void()> done) : done_(std::move(done)) {}
+  void Begin() { ++left_; }
+  void End() {
+    if (--left_ == 0) done_();
+  }
+
+ private:
+  size_t left_ = 1;
+  absl::AnyInvocable<void()> done_;
+};
+
 const char* ModeName(Mode mode) {
   switch (mode) {
     case Mode::kReadOnly:
@@ -89,7 +103,7 @@ void Registry::Open(OpenAsk ask, absl::AnyInvocable<void(OpenAnswer)> answer) {
   opening->ask = std::move(ask);
   opening->answer = std::move(answer);
   opening->exported = std::static_pointer_cast<const Export>(std::move(exported));
-  opening->held = &held_[opening->exported.get()];
+  opening->held = &held_[opening->exported->name];
   if (opening->held->opening) {
     opening->held->queue.push_back([this, opening] { Start(opening); });
     return;
@@ -99,11 +113,16 @@ void Registry::Open(OpenAsk ask, absl::AnyInvocable<void(OpenAnswer)> answer) {
 }
 
 void Registry::Start(OpeningPtr opening) {
+  // While it stood in line the export may have become another.
+  auto exported = exports_.Find(opening->exported->name);
+  if (exported == nullptr) return Refuse(*opening, Refusal(Reason::kNotFound));
+  opening->exported = std::static_pointer_cast<const Export>(std::move(exported));
   OpenAnswer refusal;
   if (!Judge(*opening, refusal)) return Refuse(*opening, std::move(refusal));
   if (!Writes(opening->ask.mode)) return Displace(std::move(opening));
-  if (WantsAlone(*opening) && opening->ask.force && !opening->held->exclusive) {
-    opening->held->exclusive = opening->took_exclusion = opening->exported->exclusion.Take(true);
+  if (WantsAlone(*opening) && opening->ask.force && opening->held->taken == nullptr) {
+    opening->took_exclusion = opening->exported->exclusion.Take(true);
+    if (opening->took_exclusion) opening->held->taken = opening->exported;
   }
   SettleOthers(std::move(opening));
 }
@@ -154,7 +173,7 @@ void Registry::SettleOthers(OpeningPtr opening) {
       // One on its way between two reactors was not seen, or its seat is about to be left.
       return here_.Post([this, opening] { SettleOthers(opening); });
     }
-    if (WantsAlone(*opening) && !opening->held->exclusive) {
+    if (WantsAlone(*opening) && opening->held->taken == nullptr) {
       if (!exclusion.Take(false)) {
         OpenAnswer refusal = Refusal(
             Reason::kMountConflict,
@@ -163,7 +182,8 @@ void Registry::SettleOthers(OpeningPtr opening) {
         refusal.holder = "NBD";
         return Refuse(*opening, std::move(refusal));
       }
-      opening->held->exclusive = opening->took_exclusion = true;
+      opening->held->taken = opening->exported;
+      opening->took_exclusion = true;
     }
     Displace(opening);
   });
@@ -224,18 +244,18 @@ void Registry::Grant(OpeningPtr opening) {
   holders_.emplace(holder->handle, std::move(holder));
   ArmLeases();
   opening->answer(std::move(answer));
-  Finished(*opening->exported, *opening->held);
+  Finished(*opening->held);
 }
 
 void Registry::Refuse(Opening& opening, OpenAnswer answer) {
   opening.answer(std::move(answer));
-  Finished(*opening.exported, *opening.held);
+  Finished(*opening.held);
 }
 
-void Registry::Finished(const Export& exported, Held& held) {
+void Registry::Finished(Held& held) {
   if (held.queue.empty()) {
     held.opening = false;
-    return ReleaseIfFree(exported, held);
+    return ReleaseIfFree(held);
   }
   // Not from inside: a line of refusals would recurse.
   here_.Post(std::move(held.queue.front()));
@@ -318,20 +338,19 @@ void Registry::Remove(Holder& holder, Reason why, bool abandon,
   ++holder.held->settling;
   auto session = std::move(holder.session);
   Reactor& home = session->reactor();
-  home.Post([this, why, abandon, session = std::move(session), exported = holder.exported,
-             held = holder.held, settled = std::move(settled)]() mutable {
+  home.Post([this, why, abandon, session = std::move(session), held = holder.held,
+             settled = std::move(settled)]() mutable {
     Session& ending = *session;
     ending.End(why, abandon,
-               [this, session = std::move(session), exported = std::move(exported), held,
-                settled = std::move(settled)]() mutable {
+               [this, session = std::move(session), held, settled = std::move(settled)]() mutable {
                  // By way of its own reactor, for it is still inside a call there.
                  Reactor& its_home = session->reactor();
-                 its_home.Post([this, session = std::move(session), exported = std::move(exported),
-                                held, settled = std::move(settled)]() mutable {
-                   here_.Post([this, session = std::move(session), exported = std::move(exported),
-                               held, settled = std::move(settled)]() mutable {
+                 its_home.Post([this, session = std::move(session), held,
+                                settled = std::move(settled)]() mutable {
+                   here_.Post([this, session = std::move(session), held,
+                               settled = std::move(settled)]() mutable {
                      settled();
-                     Settled(*exported, *held);
+                     Settled(*held);
                    });
                  });
                });
@@ -339,21 +358,51 @@ void Registry::Remove(Holder& holder, Reason why, bool abandon,
   holders_.erase(holder.handle);
 }
 
-void Registry::Settled(const Export& exported, Held& held) {
+void Registry::Settled(Held& held) {
   if (--held.settling > 0) return;
   for (auto& go_on : std::exchange(held.at_rest, {})) go_on();
-  ReleaseIfFree(exported, held);
+  ReleaseIfFree(held);
 }
 
 // NBD connections may come again when no session wants to be alone, and none that did has anything
 // left at a drive.
-void Registry::ReleaseIfFree(const Export& exported, Held& held) {
-  if (!held.exclusive || held.opening || held.settling > 0) return;
+void Registry::ReleaseIfFree(Held& held) {
+  if (held.taken == nullptr || held.opening || held.settling > 0) return;
   for (const Holder* holder : held.holders) {
     if (holder->ask.mode == Mode::kReadWrite) return;
   }
-  held.exclusive = false;
-  exported.exclusion.Release();
+  std::exchange(held.taken, nullptr)->exclusion.Release();
+}
+
+void Registry::OnExportChanged(std::shared_ptr<const Export> next,
+                               absl::AnyInvocable<void()> done) {
+  Held& held = held_[next->name];
+  if (!held.opening) return Change(held, next, std::move(done));
+  held.queue.push_back([this, &held, next = std::move(next), done = std::move(done)]() mutable {
+    Change(held, next, std::move(done));
+    Finished(held);
+  });
+}
+
+void Registry::Change(Held& held, const std::shared_ptr<const Export>& next,
+                      absl::AnyInvocable<void()> done) {
+  const auto steps = std::make_shared<Steps>(std::move(done));
+  if (held.taken != nullptr && held.taken != next) {
+    next->exclusion.Take(true);
+    std::exchange(held.taken, next)->exclusion.Release();
+  }
+  for (Holder* holder : held.holders) {
+    holder->exported = next;
+    steps->Begin();
+    holder->session->reactor().Post([this, session = holder->session, next, steps] {
+      session->Become(next, [this, steps] { here_.Post([steps] { steps->End(); }); });
+    });
+  }
+  if (held.settling > 0) {
+    steps->Begin();
+    held.at_rest.push_back([steps] { steps->End(); });
+  }
+  steps->End();
 }
 
 void Registry::ArmLeases() {
@@ -372,32 +421,24 @@ void Registry::EndLeases() {
 void Registry::Drain(absl::AnyInvocable<void()> done) {
   draining_ = true;
   here_.Disarm(leases_);
-  struct Count {
-    size_t left = 1;
-    absl::AnyInvocable<void()> done;
-  };
-  auto count = std::make_shared<Count>();
-  count->done = std::move(done);
-  const auto one_less = [count] {
-    if (--count->left == 0) count->done();
-  };
+  const auto steps = std::make_shared<Steps>(std::move(done));
   std::vector<uint64_t> handles;
   for (const auto& [handle, holder] : holders_) handles.push_back(handle);
   for (const uint64_t handle : handles) {
-    ++count->left;
+    steps->Begin();
     auto session = holders_.at(handle)->session;
     Reactor& home = session->reactor();
-    home.Post([this, session = std::move(session), handle, one_less]() mutable {
-      session->Drain([this, handle, one_less] {
-        here_.Post([this, handle, one_less] {
+    home.Post([this, session = std::move(session), handle, steps]() mutable {
+      session->Drain([this, handle, steps] {
+        here_.Post([this, handle, steps] {
           Holder* holder = HolderOf(handle);
-          if (holder == nullptr) return one_less();
-          Remove(*holder, Reason::kDraining, false, one_less);
+          if (holder == nullptr) return steps->End();
+          Remove(*holder, Reason::kDraining, false, [steps] { steps->End(); });
         });
       });
     });
   }
-  one_less();
+  steps->End();
 }
 
 }  // namespace sluice::rpc

@@ -97,6 +97,10 @@ class Registry {
   // Fences a session; `answer` when nothing of it can reach a drive any more. kNotFound: no such.
   void Revoke(uint64_t handle, absl::AnyInvocable<void(Reason)> answer);
   std::vector<SessionInfo> List() const;
+  // The export of that name is `next` from now on: the same bytes and more, on the same reactor. It
+  // is in the directory already. Its sessions go over to it and tell their clients; `done` when
+  // none uses the old one any more.
+  void OnExportChanged(std::shared_ptr<const Export> next, absl::AnyInvocable<void()> done);
   // No session is opened any more; those there are answer what is in flight, then end.
   void Drain(absl::AnyInvocable<void()> done);
 
@@ -106,8 +110,8 @@ class Registry {
   struct Held {
     std::vector<Holder*> holders;
     bool opening = false;
-    bool exclusive = false;  // its Exclusion is taken
-    uint32_t settling = 0;   // sessions that ended and may still have something at a drive
+    std::shared_ptr<const Export> taken;  // whose Exclusion is taken
+    uint32_t settling = 0;  // sessions that ended and may still have something at a drive
     std::deque<absl::AnyInvocable<void()>> queue;     // those who open next
     std::vector<absl::AnyInvocable<void()>> at_rest;  // called when nobody settles any more
   };
@@ -144,7 +148,9 @@ class Registry {
   void RaiseEpoch(OpeningPtr opening);
   void Grant(OpeningPtr opening);
   void Refuse(Opening& opening, OpenAnswer answer);
-  void Finished(const Export& exported, Held& held);
+  void Finished(Held& held);
+  void Change(Held& held, const std::shared_ptr<const Export>& next,
+              absl::AnyInvocable<void()> done);
 
   static bool WantsAlone(const Opening& opening);
   uint64_t LeaseEnd(const Holder& holder) const;
@@ -152,8 +158,8 @@ class Registry {
   Holder* HolderOf(uint64_t handle);
   // Takes the holder out; its session is ended and `settled` called when nothing of it is left.
   void Remove(Holder& holder, Reason why, bool abandon, absl::AnyInvocable<void()> settled);
-  void Settled(const Export& exported, Held& held);
-  void ReleaseIfFree(const Export& exported, Held& held);
+  void Settled(Held& held);
+  static void ReleaseIfFree(Held& held);
   void EndLeases();
   void ArmLeases();
 
@@ -164,7 +170,7 @@ class Registry {
   const Options options_;
   SettleNbd settle_nbd_;
 
-  std::map<const Export*, Held> held_;
+  std::map<std::string, Held> held_;                     // by the export's name
   std::map<uint64_t, std::unique_ptr<Holder>> holders_;  // by handle
   uint64_t last_handle_ = 0;
   uint16_t next_reactor_ = 0;

@@ -7,14 +7,21 @@
 // Ops are begun in the order of their arrival. While there is no memory, or the next op overlaps a
 // running one and either writes, they wait; the party's next batch is then not asked for.
 //
-// Lives on the reactor of its export; all calls are made there, but heard_ns() and counts() (any
-// thread). The last reference may go on any thread, once it is idle().
+// An op whose time is up, or that is cancelled, never begins if it has not; what still waits for a
+// drive is taken back; what a drive has is answered with kDiskTimeout, keeps its memory and stays
+// in the way of later ops that overlap it until the kernel gives it back. Its id is known as
+// running until then.
+//
+// Lives on the reactor of its export; all calls are made there, but exported(), heard_ns() and
+// counts() (any thread). The last reference may go on any thread, once it is idle().
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -29,6 +36,12 @@
 
 namespace sluice::rpc {
 
+// What belongs to no op.
+struct News {
+  bool draining = false;             // what comes new is answered with kDraining
+  const Export* exported = nullptr;  // what the export is from now on; null: as it was
+};
+
 // Who gives ops to a session: an Io stream, or a unary call. Its calls come on the session's
 // reactor and do not call the session. It lives until it is detached or closed.
 class Party {
@@ -39,6 +52,8 @@ class Party {
   virtual void OnTaken() noexcept = 0;
   // The session has dropped it, with what it submitted and is not begun. Nothing more comes.
   virtual void OnClosed(Reason why) noexcept = 0;
+  // To those that are attached.
+  virtual void OnNews(const News&) noexcept {}
 
  protected:
   ~Party() = default;
@@ -76,7 +91,10 @@ class Session {
   Session& operator=(const Session&) = delete;
 
   Reactor& reactor() const { return reactor_; }
-  const Export& exported() const { return *exported_; }
+  std::shared_ptr<const Export> exported() const {
+    const std::lock_guard<std::mutex> lock(exported_mutex_);
+    return exported_;
+  }
   uint64_t heard_ns() const { return heard_ns_.load(std::memory_order_relaxed); }
   const Counts& counts() const { return counts_; }
 
@@ -87,11 +105,15 @@ class Session {
   void Attach(Party& party, uint64_t attach_seq, AttachDone done);
   // `ops`, which the session may mark, and their data stay until OnTaken(), OnClosed() or Detach().
   void Submit(Party& party, std::span<OpRequest> ops);
-  // Answers the op with kCancelled if it has not begun.
+  // Drops the op if it waits, here or below; it is answered in any case.
   void Cancel(Party& party, uint64_t op_id);
   void Acknowledge(uint64_t op_id) { window_.Acknowledge(op_id); }
   // The party is gone: what it submitted and is not begun is dropped, the rest goes on unheard.
   void Detach(Party& party);
+
+  // The export is `next` from now on: of the same bytes so far, on the same reactor. Nothing begins
+  // until what is in the old target has ended; then the parties are told, and `done` is called.
+  void Become(std::shared_ptr<const Export> next, absl::AnyInvocable<void()> done);
 
   // New ops are answered with kDraining. `drained` is called when none is left in the target.
   void Drain(absl::AnyInvocable<void()> drained);
@@ -112,8 +134,10 @@ class Session {
     OpRequest op;
     bool remembered = false;  // in the window
     bool answered = false;
+    bool taken_back = false;  // its time is up, or it was cancelled
     uint64_t born_ns = 0;
-    std::vector<Party*> parties;  // who asked: one, or those of a repeated op too
+    uint64_t due_ns = 0;          // when its time is up; 0: never
+    std::vector<Party*> parties;  // who waits for it: one, or those of a repeated op too
     size_t index = 0;             // in running_
   };
   struct Joined {
@@ -124,6 +148,9 @@ class Session {
     Party* party;
     AttachDone done;
   };
+  struct DueTimer : Timer {
+    Session* session = nullptr;
+  };
 
   void Pump(bool first_in_line);
   // False: it must wait.
@@ -132,29 +159,38 @@ class Session {
   bool Collides(const OpRequest& op) const;
   bool Repeat(Party& party, const OpRequest& op, OpWindow::Verdict verdict);
   void Launch(Party& party, const OpRequest& op, Running& record, bool remembered);
+  uint32_t TookUs(const Running& record) const;
   void OnDone(Running& record);
   void OnReleased(Running& record);
   void Answer(Party& party, const OpRequest& op, Reason reason);
+  void DropWaiting(Party& party, OpRequest& op);
+  void TakeBack(Running& record);
+  void AwaitDue(uint64_t due_ns);
+  void EndOverdue();
+  void SkipAnswered();
+  void Serve(std::shared_ptr<const Export> exported);
   void DropBatches(const Party& party);
   void Close(Party& party, Reason why);
   void LeaveLine();
   void TellIfIdle();
 
   Reactor& reactor_;
-  const std::shared_ptr<const Export> exported_;
-  Target& target_;
+  mutable std::mutex exported_mutex_;       // not absl's: it hides from the thread sanitizer
+  std::shared_ptr<const Export> exported_;  // written by the reactor under the mutex
+  Target* target_ = nullptr;
   const SessionOptions options_;
   nbd::Terms terms_;
 
   OpWindow window_;
-  RequestMemory memory_;
-  PoolWaiter line_;  // linked while it waits for the pools
+  std::optional<RequestMemory> memory_;  // of target_
+  PoolWaiter line_;                      // linked while it waits for the pools
   std::deque<Batch> batches_;
   std::vector<Running*> running_;
   uint32_t reading_ = 0;  // of these, reads
   uint32_t writing_ = 0;  // and write types
   std::vector<std::unique_ptr<Running>> records_;
   std::vector<Running*> free_;
+  DueTimer due_;  // armed for the first time that is up, or earlier
 
   std::vector<Joined> parties_;
   std::vector<Waiting> attaching_;
@@ -162,6 +198,8 @@ class Session {
   bool draining_ = false;
   bool ended_ = false;
   Reason why_ended_ = Reason::kNone;
+  std::shared_ptr<const Export> successor_;  // what Become() waits to serve
+  std::vector<absl::AnyInvocable<void()>> told_when_changed_;
   std::vector<absl::AnyInvocable<void()>> told_when_idle_;
 
   std::atomic<uint64_t> heard_ns_{0};

@@ -358,6 +358,7 @@ class Door(Rpc):
         began = time.monotonic()
         self.assertEqual(server.stop(), 0)
         self.assertLess(time.monotonic() - began, 5)
+        self.assertTrue(stream.receive().notice.draining)
         self.assert_fails('DRAINING', stream.receive)
 
     def test_a_client_that_takes_no_results_is_not_read_from(self):  # A1

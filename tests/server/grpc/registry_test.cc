@@ -378,6 +378,26 @@ TEST_F(RegistryTest, ARefusedTakeoverLeavesTheDoorToNbdOpen) {
   EXPECT_TRUE(exported().exclusion.Sit());
 }
 
+TEST_F(RegistryTest, ASessionGoesOverToAChangedExport) {
+  const OpenAnswer session = Opened(Ask("a"));
+  Write(session, 1, 0);
+  auto next = std::make_shared<Export>();
+  next->name = "disk";
+  next->size_bytes = 32 * kMiB;
+  next->target = disk_.get();
+  bool changed = false;
+  reactors_.at(0).Post([&] { registry_->OnExportChanged(next, [&] { changed = true; }); });
+  Turn();
+  EXPECT_FALSE(changed);  // what it has at the disk is the old one's
+  Serve();
+  EXPECT_TRUE(changed);
+  EXPECT_FALSE(next->exclusion.Sit());
+  EXPECT_TRUE(exported().exclusion.Sit());
+  EXPECT_EQ(Write(session, 2, 48 * kMiB).reason, Reason::kOutOfBounds);
+  EXPECT_EQ(Close(session), Reason::kNone);
+  EXPECT_TRUE(next->exclusion.Sit());
+}
+
 TEST_F(RegistryTest, SessionsHaveALimit) {
   for (int i = 0; i < 8; ++i) Opened(Ask("c" + std::to_string(i), Mode::kReadOnly));
   EXPECT_EQ(Refused(Ask("x", Mode::kReadOnly)), Reason::kOverloaded);
