@@ -16,8 +16,9 @@ class Install(Case):
     def setUp(self):
         super().setUp()
         self.prefix = self.path('prefix')
-        self.assert_runs('cmake', '--install', BUILD, '--component', 'sdk', '--prefix',
-                         self.prefix)
+        for component in ('library', 'sdk'):
+            self.assert_runs('cmake', '--install', BUILD, '--component', component, '--prefix',
+                             self.prefix)
         found = [folder for folder, _, files in os.walk(self.prefix) if 'libsluice.so' in files]
         self.assertEqual(len(found), 1)
         self.libraries = found[0]
