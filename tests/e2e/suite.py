@@ -77,13 +77,13 @@ def sparse_file(path, size):
     return path
 
 
-def main():
+def main(seconds=280):
     """Runs the calling script's tests; ctest takes exit status 77 as skipped. Before ctest's own
-    time limit (300 s) strikes, the test that hangs fails, so that what it opened is cleaned up."""
+    time limit strikes, the test that hangs fails, so that what it opened is cleaned up."""
     def too_long(*_):
         raise AssertionError('the suite takes too long')
     signal.signal(signal.SIGALRM, too_long)
-    signal.alarm(280)
+    signal.alarm(seconds)
     result = unittest.main(module='__main__', exit=False, verbosity=2,
                            warnings='ignore').result
     sys.exit(1 if not result.wasSuccessful() else 77 if result.skipped else 0)

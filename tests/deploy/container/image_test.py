@@ -153,4 +153,4 @@ class Image(Case):
 
 
 if __name__ == '__main__':
-    main()
+    main(seconds=580)
