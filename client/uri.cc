@@ -16,7 +16,18 @@ namespace sluice {
 namespace {
 
 constexpr size_t kMaxHostBytes = 253;  // RFC 1035, 2.3.4, without the root's dot
-constexpr char kForms[] = "write nbd://HOST[:PORT]/EXPORT or nbd+unix:///EXPORT?socket=PATH";
+
+struct Scheme {
+  const char* name;
+  uint16_t port;
+};
+constexpr Scheme kNbdScheme = {"nbd", nbd::kPort};
+constexpr Scheme kSluiceScheme = {"sluice", 10810};
+
+std::string Forms(const Scheme& scheme) {
+  return absl::StrCat("write ", scheme.name, "://HOST[:PORT]/EXPORT or ", scheme.name,
+                      "+unix:///EXPORT?socket=PATH");
+}
 
 absl::Status Refused(absl::string_view text, absl::string_view why) {
   return absl::InvalidArgumentError(
@@ -52,9 +63,10 @@ bool IsHostCharacter(char c) {
   return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '-' || c == '_';
 }
 
-absl::Status ParseAuthority(absl::string_view text, absl::string_view authority, NbdUri& uri) {
+absl::Status ParseAuthority(absl::string_view text, absl::string_view authority,
+                            const Scheme& scheme, ServerUri& uri) {
   if (authority.find('@') != absl::string_view::npos) {
-    return Refused(text, "NBD knows no user names: leave everything up to @ away");
+    return Refused(text, "there are no user names here: leave everything up to @ away");
   }
   absl::string_view rest = authority;
   bool v6 = false;
@@ -68,12 +80,15 @@ absl::Status ParseAuthority(absl::string_view text, absl::string_view authority,
     uri.host = std::string(rest.substr(0, rest.find(':')));
     rest.remove_prefix(uri.host.size());
   }
-  if (uri.host.empty()) return Refused(text, "the host is missing: nbd://127.0.0.1/ is this one");
+  if (uri.host.empty()) {
+    return Refused(text,
+                   absl::StrCat("the host is missing: ", scheme.name, "://127.0.0.1/ is this one"));
+  }
   bool good = uri.host.size() <= kMaxHostBytes;
   for (const char c : uri.host)
     good = good && (IsHostCharacter(c) || (v6 && (c == ':' || c == '%')));
   if (!good) return Refused(text, "the host is malformed; an IPv6 address stands between [ and ]");
-  uri.port = nbd::kPort;
+  uri.port = scheme.port;
   if (rest.empty()) return absl::OkStatus();
   uint32_t port = 0;
   if (!absl::ConsumePrefix(&rest, ":") || rest.empty() ||
@@ -85,9 +100,10 @@ absl::Status ParseAuthority(absl::string_view text, absl::string_view authority,
   return absl::OkStatus();
 }
 
-absl::Status ParseQuery(absl::string_view text, absl::string_view query, NbdUri& uri) {
+absl::Status ParseQuery(absl::string_view text, absl::string_view query, const Scheme& scheme,
+                        ServerUri& uri) {
   if (!absl::ConsumePrefix(&query, "socket=") || query.find('&') != absl::string_view::npos) {
-    return Refused(text, "nbd+unix takes ?socket=PATH and nothing else");
+    return Refused(text, absl::StrCat(scheme.name, "+unix takes ?socket=PATH and nothing else"));
   }
   if (!Unescape(query, uri.socket) || uri.socket.empty()) {
     return Refused(text, "socket= needs a path; a % in it is written %25");
@@ -99,42 +115,49 @@ absl::Status ParseQuery(absl::string_view text, absl::string_view query, NbdUri&
 }
 
 // What people write that is a URI of something else.
-absl::Status WrongScheme(absl::string_view text) {
+absl::Status WrongScheme(absl::string_view text, const Scheme& scheme) {
   if (absl::StartsWith(text, "nbds:") || absl::StartsWith(text, "nbds+unix:")) {
     return Refused(text, "TLS is not supported yet: use nbd:// or nbd+unix://");
   }
   if (absl::StartsWith(text, "nbd:unix:")) {
     return Refused(text, "that is QEMU's old form: write nbd+unix:///EXPORT?socket=PATH");
   }
-  return Refused(text, absl::StrCat("no NBD URI: ", kForms));
+  if (scheme.name == kSluiceScheme.name) return Refused(text, Forms(scheme));
+  return Refused(text, absl::StrCat("no NBD URI: ", Forms(scheme)));
 }
 
-}  // namespace
+bool ConsumeScheme(absl::string_view& text, const Scheme& scheme, bool& unix) {
+  unix = absl::ConsumePrefix(&text, absl::StrCat(scheme.name, "+unix://"));
+  return unix || absl::ConsumePrefix(&text, absl::StrCat(scheme.name, "://"));
+}
 
-absl::StatusOr<NbdUri> ParseNbdUri(absl::string_view text) {
+absl::Status Parse(absl::string_view text, const Scheme& scheme, ServerUri& uri) {
   absl::string_view rest = text;
-  const bool unix = absl::ConsumePrefix(&rest, "nbd+unix://");
-  if (!unix && !absl::ConsumePrefix(&rest, "nbd://")) return WrongScheme(text);
+  bool unix = false;
+  if (!ConsumeScheme(rest, scheme, unix)) return WrongScheme(text, scheme);
   if (rest.find('#') != absl::string_view::npos) {
     return Refused(text, "a # in a name is written %23");
   }
-  NbdUri uri;
   const size_t question = rest.find('?');
   const absl::string_view authority_and_path = rest.substr(0, question);
   const size_t slash = authority_and_path.find('/');
   const absl::string_view authority = authority_and_path.substr(0, slash);
   if (unix) {
     if (!authority.empty()) {
-      return Refused(text, "a unix socket has no host: nbd+unix:///EXPORT?socket=PATH");
+      return Refused(text, absl::StrCat("a unix socket has no host: ", Forms(scheme)));
     }
     const bool asked = question != absl::string_view::npos;
     const absl::string_view query = asked ? rest.substr(question + 1) : absl::string_view();
-    if (absl::Status status = ParseQuery(text, query, uri); !status.ok()) return status;
+    if (absl::Status status = ParseQuery(text, query, scheme, uri); !status.ok()) return status;
   } else {
     if (question != absl::string_view::npos) {
-      return Refused(text, "nbd:// takes nothing behind ?; a ? in a name is written %3F");
+      return Refused(text, absl::StrCat(scheme.name,
+                                        ":// takes nothing behind ?; a ? in a name is written "
+                                        "%3F"));
     }
-    if (absl::Status status = ParseAuthority(text, authority, uri); !status.ok()) return status;
+    if (absl::Status status = ParseAuthority(text, authority, scheme, uri); !status.ok()) {
+      return status;
+    }
   }
   if (slash != absl::string_view::npos &&
       !Unescape(authority_and_path.substr(slash + 1), uri.export_name)) {
@@ -143,6 +166,25 @@ absl::StatusOr<NbdUri> ParseNbdUri(absl::string_view text) {
   if (!nbd::IsText({uri.export_name.data(), uri.export_name.size()})) {
     return Refused(text, "an export's name is UTF-8 and at most 4096 bytes");
   }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+bool IsSluiceUri(absl::string_view text) {
+  bool unix = false;
+  return ConsumeScheme(text, kSluiceScheme, unix);
+}
+
+absl::StatusOr<NbdUri> ParseNbdUri(absl::string_view text) {
+  NbdUri uri;
+  if (absl::Status status = Parse(text, kNbdScheme, uri); !status.ok()) return status;
+  return uri;
+}
+
+absl::StatusOr<SluiceUri> ParseSluiceUri(absl::string_view text) {
+  SluiceUri uri;
+  if (absl::Status status = Parse(text, kSluiceScheme, uri); !status.ok()) return status;
   return uri;
 }
 

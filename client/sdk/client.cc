@@ -12,6 +12,7 @@ namespace {
 
 constexpr uint32_t kMaxConnections = 64;
 constexpr uint32_t kMaxQueueDepth = 4096;
+constexpr size_t kMaxIdBytes = 128;
 constexpr uint32_t kMaxTimeMs = 24u * 3600 * 1000;
 
 Status Check(const Options& options) {
@@ -24,6 +25,12 @@ Status Check(const Options& options) {
   if (options.connect_timeout_ms < 1 || options.connect_timeout_ms > kMaxTimeMs ||
       options.reply_timeout_ms > kMaxTimeMs || options.reconnect_ms > kMaxTimeMs) {
     return Status(StatusCode::kInvalidArgument, "times: give at most a day, 86400000 ms");
+  }
+  if (options.client_id.size() > kMaxIdBytes || options.instance_id.size() > kMaxIdBytes) {
+    return Status(StatusCode::kInvalidArgument, "client_id, instance_id: give at most 128 bytes");
+  }
+  if (options.tls.cert_file.empty() != options.tls.key_file.empty()) {
+    return Status(StatusCode::kInvalidArgument, "tls: cert_file and key_file go together");
   }
   return {};
 }

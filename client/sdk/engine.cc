@@ -7,8 +7,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <ctime>
-#include <semaphore>
 #include <utility>
 
 #include "core/check.h"
@@ -20,27 +18,7 @@ namespace {
 
 constexpr int kTickMs = 250;
 
-class CalledMessage final : public Engine::Message {
- public:
-  explicit CalledMessage(Engine::Message& inner) : inner_(inner) {}
-  void Run() override {
-    inner_.Run();
-    done_.release();
-  }
-  void Wait() { done_.acquire(); }
-
- private:
-  Engine::Message& inner_;
-  std::binary_semaphore done_{0};
-};
-
 }  // namespace
-
-uint64_t MonotonicNs() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * kSecond + static_cast<uint64_t>(now.tv_nsec);
-}
 
 Result<std::shared_ptr<Engine>> Engine::Start() {
   const int epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -63,32 +41,15 @@ Result<std::shared_ptr<Engine>> Engine::Start() {
 Engine::~Engine() {
   SLUICE_CHECK(!OnThread());
   stop_.store(true);
-  const uint64_t one = 1;
-  SLUICE_CHECK(write(wake_, &one, sizeof(one)) == sizeof(one));
+  Wake();
   thread_.join();
   close(epoll_);
   close(wake_);
 }
 
-void Engine::Post(Message& message) {
-  message.next_ = nullptr;
-  bool sleeping = false;
-  {
-    const std::lock_guard lock(mutex_);
-    sleeping = first_ == nullptr;
-    (sleeping ? first_ : last_->next_) = &message;
-    last_ = &message;
-  }
-  if (!sleeping || OnThread()) return;
+void Engine::Wake() {
   const uint64_t one = 1;
   SLUICE_CHECK(write(wake_, &one, sizeof(one)) == sizeof(one));
-}
-
-void Engine::Call(Message& message) {
-  SLUICE_CHECK(!OnThread());
-  CalledMessage called(message);
-  Post(called);
-  called.Wait();
 }
 
 void Engine::Watch(int fd, uint32_t events, Handler& handler, bool again) {
@@ -112,7 +73,7 @@ void Engine::Unwatch(int fd, Handler& handler) {
 
 void Engine::Loop() {
   while (!stop_.load(std::memory_order_relaxed)) {
-    RunInbox();
+    RunPosted();
     RunTurnEnds();
     const int count =
         epoll_wait(epoll_, events_.data(), static_cast<int>(events_.size()), SleepMs());
@@ -126,16 +87,6 @@ void Engine::Loop() {
   }
 }
 
-void Engine::RunInbox() {
-  Message* at = nullptr;
-  {
-    const std::lock_guard lock(mutex_);
-    at = std::exchange(first_, nullptr);
-    last_ = nullptr;
-  }
-  while (at != nullptr) std::exchange(at, at->next_)->Run();
-}
-
 void Engine::RunTurnEnds() {
   while (!soon_.empty()) {
     Handler* const handler = soon_.back();
@@ -145,10 +96,7 @@ void Engine::RunTurnEnds() {
 }
 
 int Engine::SleepMs() {
-  {
-    const std::lock_guard lock(mutex_);
-    if (first_ != nullptr) return 0;
-  }
+  if (posted()) return 0;
   return std::any_of(handlers_.begin(), handlers_.end(), [](Handler* h) { return h->busy(); })
              ? kTickMs
              : -1;

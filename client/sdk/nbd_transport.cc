@@ -5,7 +5,6 @@
 #include <string>
 #include <utility>
 
-#include "client/uri.h"
 #include "core/units.h"
 
 SLUICE_SDK_BEGIN
@@ -18,7 +17,7 @@ constexpr uint32_t kMaxEffectBytes = 1u << 30;
 // An op that is lost with so many connections may be what breaks them.
 constexpr uint32_t kMaxAttempts = 5;
 
-VolumeInfo InfoOf(const NbdConnection& connection, uint32_t connections) {
+VolumeInfo InfoOf(const NbdConnection& connection, const Options& options, uint32_t connections) {
   VolumeInfo info;
   info.size_bytes = connection.size_bytes();
   info.block_bytes = connection.block_size().min;
@@ -28,7 +27,7 @@ VolumeInfo InfoOf(const NbdConnection& connection, uint32_t connections) {
       static_cast<uint32_t>(AlignDown(
           std::min(kMaxTransferBytes, connection.block_size().max_payload), info.block_bytes)));
   info.connections = connections;
-  info.read_only = connection.Has(nbd::kReadOnly);
+  info.read_only = connection.Has(nbd::kReadOnly) || options.access == Access::kReadOnly;
   info.can_flush = connection.Has(nbd::kSendFlush);
   info.can_fua = connection.Has(nbd::kSendFua);
   info.can_discard = connection.Has(nbd::kSendTrim);
@@ -58,8 +57,8 @@ Result<std::unique_ptr<NbdTransport>> NbdTransport::Open(Engine& engine, const N
     if (lanes.empty()) {
       const bool shared = connection->Has(nbd::kCanMultiConn) || connection->Has(nbd::kReadOnly);
       if (!shared) wanted = 1;
-      transport->info_ = InfoOf(*connection, wanted);
-    } else if (!Same(transport->info_, InfoOf(*connection, wanted))) {
+      transport->info_ = InfoOf(*connection, options, wanted);
+    } else if (!Same(transport->info_, InfoOf(*connection, options, wanted))) {
       return Status(StatusCode::kFailedPrecondition,
                     "the export changes while it is being opened: open it again");
     }
@@ -206,7 +205,7 @@ void NbdTransport::OnReconnected(size_t index, absl::StatusOr<NbdConnection> con
     GiveUp(FromAbsl(connection.status()));
     return;
   }
-  if (!Same(info_, InfoOf(*connection, info_.connections))) {
+  if (!Same(info_, InfoOf(*connection, options_, info_.connections))) {
     GiveUp(Status(StatusCode::kFailedPrecondition,
                   "the export is another one after reconnecting: open the volume anew"));
     return;
@@ -254,11 +253,9 @@ void NbdTransport::Tell(Event event, const std::string& text) {
   if (options_.on_event) options_.on_event(event, text);
 }
 
-Result<std::unique_ptr<Transport>> OpenTransport(Engine& engine, std::string_view uri,
-                                                 const Options& options) {
-  const auto parsed = ParseNbdUri(absl::string_view(uri.data(), uri.size()));
-  if (!parsed.ok()) return FromAbsl(parsed.status());
-  auto transport = NbdTransport::Open(engine, *parsed, options);
+Result<std::unique_ptr<Transport>> OpenNbdTransport(Engine& engine, const NbdUri& uri,
+                                                    const Options& options) {
+  auto transport = NbdTransport::Open(engine, uri, options);
   if (!transport.ok()) return transport.status();
   class Beginning final : public Engine::Message {
    public:

@@ -14,6 +14,7 @@
 #include "client/sdk/range_guard.h"
 #include "client/sdk/reconnect.h"
 #include "client/sdk/transport.h"
+#include "client/uri.h"
 
 SLUICE_SDK_BEGIN
 namespace internal {
@@ -27,6 +28,7 @@ class NbdTransport final : public Transport, private NbdLink::Owner {
   // On the I/O thread, before the first Start().
   void Begin();
 
+  IoThread& thread() override { return engine_; }
   const VolumeInfo& info() const override { return info_; }
   uint32_t max_length(OpKind kind) const override;
   void Start(Op& op) override;
@@ -77,6 +79,10 @@ class NbdTransport final : public Transport, private NbdLink::Owner {
   uint64_t doubts_ = 0;
   uint64_t doubts_told_ = 0;
 };
+
+// Connects and begins. Blocks; not on the I/O thread.
+Result<std::unique_ptr<Transport>> OpenNbdTransport(Engine& engine, const NbdUri& uri,
+                                                    const Options& options);
 
 }  // namespace internal
 SLUICE_SDK_END

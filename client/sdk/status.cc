@@ -26,8 +26,9 @@ constexpr Row kRows[] = {
     {"FAILED_PRECONDITION", EBUSY},
     {"PROTOCOL_ERROR", EPROTO},
     {"CANCELLED", ECANCELED},
+    {"FENCED", ESTALE},
 };
-static_assert(std::size(kRows) == static_cast<size_t>(StatusCode::kCancelled) + 1);
+static_assert(std::size(kRows) == static_cast<size_t>(StatusCode::kFenced) + 1);
 
 const Row& RowOf(StatusCode code) { return kRows[static_cast<size_t>(code)]; }
 

@@ -32,9 +32,10 @@ void Join(std::vector<Extent>& extents) {
 
 Status Task::Check(OpKind kind, uint64_t offset, uint64_t length, uint32_t flags) const {
   const VolumeInfo& info = transport_.info();
-  if (!InRange(offset, length, info.size_bytes)) {
+  const uint64_t size_bytes = transport_.size_bytes();
+  if (!InRange(offset, length, size_bytes)) {
     return Status(StatusCode::kOutOfRange, RangeText(offset, length) + " are past the end of " +
-                                               std::to_string(info.size_bytes) + " bytes");
+                                               std::to_string(size_bytes) + " bytes");
   }
   if (!IsAligned(offset, info.block_bytes) || !IsAligned(length, info.block_bytes)) {
     return Status(StatusCode::kInvalidArgument, RangeText(offset, length) +
@@ -90,14 +91,16 @@ void Task::Add(OpKind kind, uint64_t offset, uint64_t length, const void* data, 
 
 void Task::AddFlush() { ops_.emplace_back().kind = OpKind::kFlush; }
 
-void Task::Launch(std::unique_ptr<Task> task, Engine& engine, Callback done) {
+void Task::Launch(std::unique_ptr<Task> task, Callback done) {
   task->done_ = std::move(done);
-  engine.Post(*task.release());
+  Task& launched = *task.release();
+  launched.transport_.thread().Post(launched);
 }
 
-void Task::LaunchExtents(std::unique_ptr<Task> task, Engine& engine, ExtentsCallback done) {
+void Task::LaunchExtents(std::unique_ptr<Task> task, ExtentsCallback done) {
   task->extents_done_ = std::move(done);
-  engine.Post(*task.release());
+  Task& launched = *task.release();
+  launched.transport_.thread().Post(launched);
 }
 
 void Task::RunStages() {

@@ -8,14 +8,14 @@
 #include <memory>
 #include <vector>
 
-#include "client/sdk/engine.h"
+#include "client/sdk/io_thread.h"
 #include "client/sdk/transport.h"
 #include "sluice/volume.h"
 
 SLUICE_SDK_BEGIN
 namespace internal {
 
-class Task final : public Engine::Message, private OpOwner {
+class Task final : public IoThread::Message, private OpOwner {
  public:
   // The transport outlives the task.
   explicit Task(Transport& transport) : transport_(transport) {}
@@ -25,8 +25,8 @@ class Task final : public Engine::Message, private OpOwner {
   void Hold(Buffer buffer) { buffer_ = std::move(buffer); }
 
   // Posted next; from then on the task is its own, and deletes itself behind the callback.
-  static void Launch(std::unique_ptr<Task> task, Engine& engine, Callback done);
-  static void LaunchExtents(std::unique_ptr<Task> task, Engine& engine, ExtentsCallback done);
+  static void Launch(std::unique_ptr<Task> task, Callback done);
+  static void LaunchExtents(std::unique_ptr<Task> task, ExtentsCallback done);
 
  private:
   void Run() override { RunStages(); }

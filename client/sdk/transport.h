@@ -51,7 +51,12 @@ class Transport {
  public:
   virtual ~Transport() = default;
 
+  // Where its operations run. Any thread.
+  virtual IoThread& thread() = 0;
+  // Constant.
   virtual const VolumeInfo& info() const = 0;
+  // What it is now. Any thread.
+  virtual uint64_t size_bytes() const { return info().size_bytes; }
   // The longest request of a kind, in bytes; a multiple of the block.
   virtual uint32_t max_length(OpKind kind) const = 0;
 
@@ -63,7 +68,7 @@ class Transport {
   virtual void Stop() = 0;
 };
 
-// Connects; picks the transport by the URI's scheme.
+// Connects; picks the transport by the URI's scheme. Blocks; not on an I/O thread.
 Result<std::unique_ptr<Transport>> OpenTransport(Engine& engine, std::string_view uri,
                                                  const Options& options);
 

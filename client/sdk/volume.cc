@@ -12,9 +12,9 @@ namespace internal {
 
 VolumeState::~VolumeState() {
   // On the I/O thread it would wait for itself.
-  SLUICE_CHECK(!engine_->OnThread());
+  SLUICE_CHECK(!transport_->thread().OnThread());
   transport_->PrepareToStop();
-  class Stopping final : public Engine::Message {
+  class Stopping final : public IoThread::Message {
    public:
     explicit Stopping(Transport& stopped) : stopped_(stopped) {}
     void Run() override { stopped_.Stop(); }
@@ -22,11 +22,11 @@ VolumeState::~VolumeState() {
    private:
     Transport& stopped_;
   } stopping(*transport_);
-  engine_->Call(stopping);
+  transport_->thread().Call(stopping);
 }
 
 Status VolumeState::MayBlock() const {
-  if (!engine_->OnThread()) return {};
+  if (!transport_->thread().OnThread()) return {};
   return Status(StatusCode::kFailedPrecondition,
                 "a blocking call in a callback would wait for itself: use an Async one there");
 }
@@ -67,6 +67,7 @@ using internal::One;
 using internal::OpKind;
 
 const VolumeInfo& Volume::info() const { return state_->transport().info(); }
+uint64_t Volume::size_bytes() const { return state_->transport().size_bytes(); }
 BufferPool& Volume::buffers() const { return state_->engine().buffers(); }
 
 Status Volume::Read(uint64_t offset, std::span<std::byte> into) const {
@@ -128,7 +129,7 @@ void Volume::AsyncFlush(Callback done) const {
 }
 void Volume::AsyncExtents(uint64_t offset, uint64_t length, ExtentsCallback done) const {
   internal::Task::LaunchExtents(One(*state_, OpKind::kExtents, offset, length, nullptr, 0),
-                                state_->engine(), std::move(done));
+                                std::move(done));
 }
 
 std::future<Status> Volume::ReadFuture(uint64_t offset, std::span<std::byte> into) const {

@@ -24,7 +24,7 @@ class VolumeState {
 
   std::unique_ptr<Task> NewTask() { return std::make_unique<Task>(*transport_); }
   void Launch(std::unique_ptr<Task> task, Callback done) {
-    Task::Launch(std::move(task), *engine_, std::move(done));
+    Task::Launch(std::move(task), std::move(done));
   }
   // Launches and waits; refused on the I/O thread.
   Status Complete(std::unique_ptr<Task> task);

@@ -95,5 +95,27 @@ TEST(NbdUri, ARefusalNamesTheCure) {
   EXPECT_THAT(message("a\nb"), HasSubstr("\"a\\nb\""));
 }
 
+TEST(SluiceUri, HasTheSameShapeAndAPortOfItsOwn) {
+  EXPECT_EQ(ParseSluiceUri("sluice://h.example/disk").value(),
+            (SluiceUri{"h.example", 10810, "", "disk"}));
+  EXPECT_EQ(ParseSluiceUri("sluice://[::1]:7/a%2Fb").value(), (SluiceUri{"::1", 7, "", "a/b"}));
+  EXPECT_EQ(ParseSluiceUri("sluice+unix:///disk?socket=/run/a.sock").value(),
+            (SluiceUri{"", 0, "/run/a.sock", "disk"}));
+  for (const char* bad :
+       {"sluice:", "sluice://", "sluice+unix:///disk", "sluice://h:0/", "nbd://h/",
+        "sluice+unix://h/x?socket=/a", "sluice://h/x?socket=/a", "sluices://h/"}) {
+    const auto uri = ParseSluiceUri(bad);
+    ASSERT_FALSE(uri.ok()) << bad;
+    EXPECT_THAT(std::string(uri.status().message()), HasSubstr("sluice")) << bad;
+  }
+}
+
+TEST(SluiceUri, IsToldByItsScheme) {
+  EXPECT_TRUE(IsSluiceUri("sluice://h/"));
+  EXPECT_TRUE(IsSluiceUri("sluice+unix:///?socket=a"));
+  EXPECT_FALSE(IsSluiceUri("nbd://sluice://h/"));
+  EXPECT_FALSE(IsSluiceUri("sluice:/h"));
+}
+
 }  // namespace
 }  // namespace sluice

@@ -24,12 +24,16 @@ class Install(Case):
         self.libraries = found[0]
 
     def run_all(self, folder):
-        with Server('serve', 'memory:16MiB') as server:
-            for name, says in (('hello', 'what was written was read'),
-                               ('pipeline', '8 of 8 parts are right'), ('queue', 'all is well')):
-                out = self.assert_runs(os.path.join(folder, name), server.uri(),
-                                       env={'LD_LIBRARY_PATH': self.libraries})
-                self.assertEqual(out, says + '\n')
+        path = self.path('grpc.sock')
+        with Server('serve', '--name', 'disk', '--nbd', '127.0.0.1:0', '--grpc', f'unix:{path}',
+                    '--state-dir', self.path('state'), 'memory:16MiB') as server:
+            for uri in (server.uri('disk'), f'sluice+unix:///disk?socket={path}'):
+                for name, says in (('hello', 'what was written was read'),
+                                   ('pipeline', '8 of 8 parts are right'),
+                                   ('queue', 'all is well')):
+                    out = self.assert_runs(os.path.join(folder, name), uri,
+                                           env={'LD_LIBRARY_PATH': self.libraries})
+                    self.assertEqual(out, says + '\n')
 
     def test_cmake_finds_it(self):
         build = self.path('build')

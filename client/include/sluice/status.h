@@ -25,6 +25,7 @@ enum class StatusCode {
   kFailedPrecondition,  // refused in this state; the message names the cure
   kProtocolError,       // the server does not keep to the protocol
   kCancelled,           // the volume was closed first: surely not done, or changed nothing
+  kFenced,              // another client has taken the volume over: surely not done
 };
 // "OK", "OUT_OF_RANGE" ...
 SLUICE_API const char* StatusCodeName(StatusCode code);

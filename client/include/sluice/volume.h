@@ -3,7 +3,7 @@
 //
 // Three faces over one engine: Read() blocks, AsyncRead() calls back, ReadFuture() gives a future;
 // sluice/awaitable.h adds co_await. Any number of threads may use one Volume. Callbacks run on the
-// client's I/O thread, one at a time: they must not block, may start new operations, and must not
+// volume's I/O thread, one at a time: they must not block, may start new operations, and must not
 // call a blocking one (that is refused with kFailedPrecondition) nor drop the last handle.
 //
 // Memory given to an operation is the SDK's until it has ended: until the call returns, the
@@ -14,12 +14,21 @@
 // is done in any order. A read beside a write of the same range may see either.
 //
 // Lost connections. They are made again by themselves, for Options::reconnect_ms. What was not sent
-// yet and what changes nothing is then sent (again). A write that was sent and not answered ends
-// with kUnknownOutcome, since NBD has no sessions in which a server could know it again: it may be
-// done, not done, or yet to be done until the connection is back, and an overlapping write is held
-// until then. The next flush says kUnknownOutcome too, once, if writes had been answered since the
-// last one: the server may have restarted and lost what was not yet durable. In both cases: write
-// again what matters, and flush. Options::resend_writes does it for you where that is safe.
+// yet and what changes nothing is then sent (again). What becomes of a write that was sent and not
+// answered depends on the door.
+//
+// NBD: it ends with kUnknownOutcome, since NBD has no sessions in which a server could know it
+// again: it may be done, not done, or yet to be done until the connection is back, and an
+// overlapping write is held until then. The next flush says kUnknownOutcome too, once, if writes
+// had been answered since the last one: the server may have restarted and lost what was not yet
+// durable. In both cases: write again what matters, and flush. Options::resend_writes does it for
+// you where that is safe.
+//
+// gRPC: the session goes on where it was. The server says which writes it has done; the others are
+// sent again, in their order, and each is done once. If the server has restarted, the same is done
+// in a new session, provided that nobody wrote meanwhile; the next flush then tells the doubt
+// above. kUnknownOutcome is left for what was outstanding when another client took over (then all
+// fails, kFenced), for volumes opened kShared after a restart, and for what is given up.
 #pragma once
 
 #include <cstddef>
@@ -37,7 +46,7 @@
 
 SLUICE_SDK_BEGIN
 
-// Constant while a volume is open. Sizes in bytes.
+// As it was when the volume was opened. Sizes in bytes.
 struct VolumeInfo {
   uint64_t size_bytes = 0;
   uint32_t block_bytes = 1;  // offsets and lengths are multiples of it
@@ -82,6 +91,8 @@ class SLUICE_API Volume {
   explicit Volume(std::shared_ptr<internal::VolumeState> state) : state_(std::move(state)) {}
 
   const VolumeInfo& info() const;
+  // What it is now: info().size_bytes until a resize is told.
+  uint64_t size_bytes() const;
   BufferPool& buffers() const;
 
   Status Read(uint64_t offset, std::span<std::byte> into) const;
