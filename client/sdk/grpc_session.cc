@@ -122,8 +122,10 @@ void GrpcSession::OnLaneAttached(Lane& lane, IoReply& reply) {
   lane.credits = reply.attached().credits();
   if (first) attached_.Swap(&reply.attached());
   if (!std::all_of(lanes_.begin(), lanes_.end(), [](const Lane& l) { return l.attached; })) return;
-  state_ = State::kUp;
   Renew(asked_ns_);
+  // So late that the lease may be over again.
+  if (MonotonicNs() >= lease_end_ns_) return Break("the server answers an attach too late");
+  state_ = State::kUp;
   owner_.OnAttached(attached_);
 }
 

@@ -64,10 +64,14 @@ void FaultProxy::Accept() {
       close(client);
       continue;
     }
-    ++accepted_;
     const int server = socket(AF_UNIX, SOCK_STREAM, 0);
     const sockaddr_un address = AddressOf(server_path_);
-    EXPECT_EQ(connect(server, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+    if (connect(server, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+      close(server);  // it is down: so is the way to it
+      close(client);
+      continue;
+    }
+    ++accepted_;
     const std::lock_guard lock(mutex_);
     fds_.push_back(client);
     fds_.push_back(server);

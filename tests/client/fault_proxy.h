@@ -21,6 +21,7 @@ class FaultProxy {
   FaultProxy& operator=(const FaultProxy&) = delete;
 
   std::string uri() const { return "nbd+unix:///disk?socket=" + path_; }
+  std::string grpc_uri() const { return "sluice+unix:///disk?socket=" + path_; }
   int connections() const { return accepted_.load(); }
 
   // Each is for what comes from now on, on the connections there are and will be.
