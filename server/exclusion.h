@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who may be at an export: many NBD connections, or one session that wants it for itself. Any
-// thread.
+// Who may be at an export: many NBD connections, or one session that wants it for itself (kin.h).
+// Any thread.
 #pragma once
 
 #include <atomic>
@@ -40,17 +40,11 @@ class Exclusion {
     return Seat();
   }
 
-  // Lets nobody else sit down. False, and nothing has changed, if somebody sits and not `anyway`,
-  // or if somebody has it for himself already.
-  bool Take(bool anyway) noexcept {
-    uint32_t state = state_.load();
-    while ((state & kOne) == 0 && (state == 0 || anyway)) {
-      if (state_.compare_exchange_weak(state, state | kOne)) return true;
-    }
-    return false;
-  }
+  // Lets nobody else sit down. False: somebody has it for himself already.
+  bool Take() noexcept { return (state_.fetch_or(kOne) & kOne) == 0; }
   void Release() noexcept { state_.fetch_and(~kOne); }
 
+  bool taken() const noexcept { return (state_.load() & kOne) != 0; }
   uint32_t seated() const noexcept { return state_.load() & ~kOne; }
 
  private:

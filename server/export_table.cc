@@ -11,6 +11,10 @@ namespace {
 
 constexpr uint32_t kMaxBlock = 64 * 1024;  // NBD, "Block size constraints"
 
+std::vector<std::string> StandsOn(const ExportTable::Entry& entry) {
+  return entry.stands_on.empty() ? std::vector{entry.config.volume} : entry.stands_on;
+}
+
 std::shared_ptr<const Export> MakeExport(const ExportTable::Entry& entry, uint16_t first_flow) {
   const Limits& limits = entry.target->limits();
   auto made = std::make_shared<Export>();
@@ -28,6 +32,7 @@ std::shared_ptr<const Export> MakeExport(const ExportTable::Entry& entry, uint16
   made->config = entry.config;
   made->keep = entry.keep;
   made->target = entry.target;
+  made->stands_on = StandsOn(entry);
   made->prio = static_cast<uint8_t>(entry.config.priority);
   made->nbd_excluded = entry.config.nbd_excluded;
   made->first_flow = first_flow;
@@ -57,7 +62,7 @@ ExportTable::ExportTable(const std::vector<Entry>& entries, std::string_view def
   for (const Entry& entry : entries) {
     const auto there = before(entry);
     const bool same = there != nullptr && there->config == entry.config &&
-                      there->target == entry.target &&
+                      there->target == entry.target && there->stands_on == StandsOn(entry) &&
                       there->size_bytes == entry.target->limits().size;
     while (there == nullptr && taken.contains(free)) free += kFlowsPerExport;
     const uint32_t flow = there != nullptr ? there->first_flow : free;

@@ -23,6 +23,7 @@ struct Export : ExportInfo, std::enable_shared_from_this<Export> {
   ExportConfig config;
   std::shared_ptr<Target> keep;  // the target, if it is to live as long as this
   Target* target = nullptr;
+  std::vector<std::string> stands_on;  // its volume, and the disks and volumes below
   uint8_t prio = 1;
   uint16_t first_flow = 0;  // its flows are first_flow .. first_flow + kFlowsPerExport - 1
 
@@ -52,6 +53,7 @@ class ExportTable final : public ExportDirectory {
     ExportConfig config;
     Target* target;
     std::shared_ptr<Target> keep = nullptr;
+    std::vector<std::string> stands_on = {};  // Topology::StandsOn(); empty: the volume alone
   };
   // `default_export` is what the empty name means; empty: the only entry, if there is only one.
   // What is as it was in `old` stays the same Export, and every export of the same name keeps its

@@ -68,7 +68,8 @@ absl::Status Server::OpenState(Config& config) {
   const auto start = Control::CountStart(*state_);
   if (!start.ok()) return start.status();
   start_ = *start;
-  return absl::OkStatus();
+  // Without sessions nobody counts the writers.
+  return grpc ? absl::OkStatus() : rpc::DurableEpochs::SpendAll(*state_);
 }
 
 absl::Status Server::Build(Config config) {
@@ -100,7 +101,7 @@ absl::Status Server::Build(Config config) {
   std::vector<ExportTable::Entry> entries;
   for (const ExportConfig& each : config.exports) {
     auto target = topology_->Share(each.volume);
-    entries.push_back({each, target.get(), target});
+    entries.push_back({each, target.get(), target, topology_->StandsOn(each.volume)});
   }
   exports_ = std::make_unique<LiveExports>(
       *reactors_, std::make_shared<const ExportTable>(entries, config.nbd.default_export));
@@ -166,6 +167,17 @@ absl::Status Server::OpenGrpc(const Config& config) {
         nbd_->Admit(exported, 0, std::move(done), all);
       },
       [this] { ResumeListening(); });
+  nbd_->AnnounceWriters(
+      [this](std::shared_ptr<const Export> exported, absl::AnyInvocable<void(bool)> done) {
+        Reactor& asked = *Reactor::Current();
+        reactors_->at(0).Post(
+            [this, &asked, exported = std::move(exported), done = std::move(done)]() mutable {
+              grpc_->registry().OnNbdWriter(
+                  std::move(exported), [&asked, done = std::move(done)](bool may) mutable {
+                    asked.Post([done = std::move(done), may]() mutable { done(may); });
+                  });
+            });
+      });
   for (const Address& address : config.grpc.listen) {
     auto sockets = Listen(
         address, {config.grpc.insecure_tcp, config.grpc.socket_mode, config.grpc.socket_owner});

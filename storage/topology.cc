@@ -446,6 +446,16 @@ std::shared_ptr<Target> Topology::Share(absl::string_view name) const {
   return node == nullptr ? nullptr : node->top;
 }
 
+std::vector<std::string> Topology::StandsOn(absl::string_view name) const {
+  const Node* node = FindNode(name);
+  SLUICE_CHECK(node != nullptr);
+  std::vector<std::string> names{std::string(name)};
+  for (const std::string& leg : node->spec.legs) {
+    for (std::string& below : StandsOn(leg)) names.push_back(std::move(below));
+  }
+  return names;
+}
+
 std::shared_ptr<Target> Topology::Disk(absl::string_view name) const {
   const Node* node = FindNode(name);
   return node == nullptr ? nullptr : node->disk;

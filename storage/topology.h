@@ -125,6 +125,8 @@ class Topology {
   // label guard.
   Target* Find(absl::string_view name) const { return Share(name).get(); }
   std::shared_ptr<Target> Share(absl::string_view name) const;
+  // That disk or volume and all that it stands on. REQUIRES: there is one of that name.
+  std::vector<std::string> StandsOn(absl::string_view name) const;
   // What the factory opened for a disk, without a guard; null if there is no such disk.
   std::shared_ptr<Target> Disk(absl::string_view name) const;
 

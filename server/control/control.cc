@@ -280,7 +280,7 @@ std::shared_ptr<const ExportTable> Control::TableOf(const Config& config,
   for (const ExportConfig& each : config.exports) {
     auto target = topology.Share(each.volume);
     Target* const raw = target.get();
-    entries.push_back({each, raw, std::move(target)});
+    entries.push_back({each, raw, std::move(target), topology.StandsOn(each.volume)});
   }
   return std::make_shared<const ExportTable>(entries, config.nbd.default_export,
                                              house_.exports.table().get());

@@ -45,18 +45,37 @@ absl::StatusOr<std::map<std::string, uint64_t>> ParseEpochs(absl::string_view bo
   return epochs;
 }
 
-absl::StatusOr<std::unique_ptr<DurableEpochs>> DurableEpochs::Load(StateDir& folder, Worker& worker,
-                                                                   Reactor& reactor) {
+// Of the file; empty without one.
+absl::StatusOr<std::map<std::string, uint64_t>> LoadEpochs(StateDir& folder) {
   const auto body = folder.Load(kFile, kVersion);
   if (!body.ok()) return body.status();
-  std::unique_ptr<DurableEpochs> made(new DurableEpochs(folder, worker, reactor));
   auto epochs = ParseEpochs(body->value_or(""));
-  if (!epochs.ok()) {
-    return absl::DataLossError(
-        absl::StrCat(folder.path(), "/", kFile, ": ", epochs.status().message()));
+  if (epochs.ok()) return epochs;
+  return absl::DataLossError(
+      absl::StrCat(folder.path(), "/", kFile, ": ", epochs.status().message()));
+}
+
+absl::Status SaveEpochs(StateDir& folder, const std::string& body) {
+  if (body.size() > StateDir::kBytesMax) {
+    return absl::ResourceExhaustedError("too many epochs for one file");
   }
+  return folder.Save(kFile, kVersion, body);
+}
+
+absl::StatusOr<std::unique_ptr<DurableEpochs>> DurableEpochs::Load(StateDir& folder, Worker& worker,
+                                                                   Reactor& reactor) {
+  auto epochs = LoadEpochs(folder);
+  if (!epochs.ok()) return epochs.status();
+  std::unique_ptr<DurableEpochs> made(new DurableEpochs(folder, worker, reactor));
   made->epochs_ = *std::move(epochs);
   return made;
+}
+
+absl::Status DurableEpochs::SpendAll(StateDir& folder) {
+  auto epochs = LoadEpochs(folder);
+  if (!epochs.ok()) return epochs.status();
+  for (auto& [name, epoch] : *epochs) ++epoch;
+  return epochs->empty() ? absl::OkStatus() : SaveEpochs(folder, RenderEpochs(*epochs));
 }
 
 uint64_t DurableEpochs::Current(const std::string& export_name) const {
@@ -65,12 +84,10 @@ uint64_t DurableEpochs::Current(const std::string& export_name) const {
 }
 
 // The worker's jobs run in order, so that an older body never replaces a newer one.
-void DurableEpochs::Raise(const std::string& export_name, uint64_t epoch, Done done) {
-  epochs_[export_name] = epoch;
+void DurableEpochs::Raise(const std::map<std::string, uint64_t>& epochs, Done done) {
+  for (const auto& [name, epoch] : epochs) epochs_[name] = epoch;
   worker_.Run([this, body = RenderEpochs(epochs_), done = std::move(done)]() mutable {
-    absl::Status status = body.size() <= StateDir::kBytesMax
-                              ? folder_.Save(kFile, kVersion, body)
-                              : absl::ResourceExhaustedError("too many epochs for one file");
+    absl::Status status = SaveEpochs(folder_, body);
     reactor_.Post([status = std::move(status), done = std::move(done)]() mutable {
       done(std::move(status));
     });

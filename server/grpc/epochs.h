@@ -24,10 +24,10 @@ class Epochs {
   virtual ~Epochs() = default;
   // 0: none was ever granted.
   virtual uint64_t Current(const std::string& export_name) const = 0;
-  // `done` is called later on the same reactor, when the new epoch is durable or cannot be.
-  // REQUIRES: epoch > Current().
+  // Raises these, by export's name. `done` is called later on the same reactor, when all are
+  // durable or cannot be. REQUIRES: each is larger than Current().
   using Done = absl::AnyInvocable<void(absl::Status)>;
-  virtual void Raise(const std::string& export_name, uint64_t epoch, Done done) = 0;
+  virtual void Raise(const std::map<std::string, uint64_t>& epochs, Done done) = 0;
 };
 
 // In the file `epochs` of the server's state folder, which the worker's thread writes.
@@ -38,7 +38,11 @@ class DurableEpochs final : public Epochs {
                                                              Reactor& reactor);
 
   uint64_t Current(const std::string& export_name) const override;
-  void Raise(const std::string& export_name, uint64_t epoch, Done done) override;
+  void Raise(const std::map<std::string, uint64_t>& epochs, Done done) override;
+
+  // For a server that admits writers and grants no epochs: none that was granted before is the
+  // newest any more. Blocks.
+  static absl::Status SpendAll(StateDir& folder);
 
  private:
   DurableEpochs(StateDir& folder, Worker& worker, Reactor& reactor)

@@ -1,70 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/grpc/registry.h"
 
-#include <sys/random.h>
-
 #include <algorithm>
 #include <utility>
 
-#include "absl/hash/hash.h"
 #include "absl/strings/str_cat.h"
 #include "core/check.h"
 #include "core/log.h"
 #include "core/units.h"
+#include "server/grpc/steps.h"
 #include "server/text.h"
 
 namespace sluice::rpc {
 namespace {
 
-constexpr size_t kFencedMax =
-    4096;  // sessions that are told they were fenced, not that they are lost
+constexpr size_t kFencedMax = 4096;  // sessions that are told they were fenced, not lost
 constexpr uint64_t kLookEveryNs = kSecond / 4;
-
-std::string RandomId() {
-  char bytes[16];
-  SLUICE_CHECK(getrandom(bytes, sizeof(bytes), 0) == sizeof(bytes));
-  return std::string(bytes, sizeof(bytes));
-}
-
-bool Writes(Mode mode) { return mode != Mode::kReadOnly; }
-
-bool Conflict(Mode wanted, Mode held) {
-  if (!Writes(wanted) || !Writes(held)) return false;
-  return wanted == Mode::kReadWrite || held == Mode::kReadWrite;
-}
-
-OpenAnswer Refusal(Reason reason, std::string text = "") {
-  OpenAnswer answer;
-  answer.refused = reason;
-  answer.text = text.empty() ? TextOf(reason) : std::move(text);
-  return answer;
-}
-
-// Calls `done` when as many ended as began, its maker's own included. One thread.
-class Steps {
- public:
-  explicit Steps(absl::AnyInvocable<void()> done) : done_(std::move(done)) {}
-  void Begin() { ++left_; }
-  void End() {
-    if (--left_ == 0) done_();
-  }
-
- private:
-  size_t left_ = 1;
-  absl::AnyInvocable<void()> done_;
-};
-
-const char* ModeName(Mode mode) {
-  switch (mode) {
-    case Mode::kReadOnly:
-      return "read-only";
-    case Mode::kReadWrite:
-      return "read-write";
-    case Mode::kReadWriteShared:
-      return "read-write shared";
-  }
-  return "?";
-}
 
 }  // namespace
 
@@ -92,177 +43,6 @@ Registry::Found Registry::Find(const std::string& session_id, uint64_t epoch) co
   if (known.session == nullptr || known.epoch != epoch) return {Reason::kStaleEpoch, nullptr};
   return {Reason::kNone, known.session};
 }
-
-// --- opening ---
-
-void Registry::Open(OpenAsk ask, absl::AnyInvocable<void(OpenAnswer)> answer) {
-  if (draining_) return answer(Refusal(Reason::kDraining));
-  auto exported = exports_.Find(ask.export_name);
-  if (exported == nullptr) return answer(Refusal(Reason::kNotFound));
-  auto opening = std::make_shared<Opening>();
-  opening->ask = std::move(ask);
-  opening->answer = std::move(answer);
-  opening->exported = std::static_pointer_cast<const Export>(std::move(exported));
-  opening->held = &held_[opening->exported->name];
-  if (opening->held->opening) {
-    opening->held->queue.push_back([this, opening] { Start(opening); });
-    return;
-  }
-  opening->held->opening = true;
-  Start(std::move(opening));
-}
-
-void Registry::Start(OpeningPtr opening) {
-  // While it stood in line the export may have become another.
-  auto exported = exports_.Find(opening->exported->name);
-  if (exported == nullptr) return Refuse(*opening, Refusal(Reason::kNotFound));
-  opening->exported = std::static_pointer_cast<const Export>(std::move(exported));
-  OpenAnswer refusal;
-  if (!Judge(*opening, refusal)) return Refuse(*opening, std::move(refusal));
-  if (!Writes(opening->ask.mode)) return Displace(std::move(opening));
-  if (WantsAlone(*opening) && opening->ask.force && opening->held->taken == nullptr) {
-    opening->took_exclusion = opening->exported->exclusion.Take(true);
-    if (opening->took_exclusion) opening->held->taken = opening->exported;
-  }
-  SettleOthers(std::move(opening));
-}
-
-bool Registry::WantsAlone(const Opening& opening) {
-  return opening.ask.mode == Mode::kReadWrite && opening.exported->nbd_excluded;
-}
-
-// What the export, the epoch and the other sessions have to say. Fills opening.displaced.
-bool Registry::Judge(Opening& opening, OpenAnswer& refusal) {
-  const OpenAsk& ask = opening.ask;
-  if (draining_) {
-    refusal = Refusal(Reason::kDraining);
-  } else if (Writes(ask.mode) && opening.exported->read_only) {
-    refusal = Refusal(Reason::kReadOnly, "the export is read-only: open it READ_ONLY");
-  } else if (ask.epoch != 0 && ask.epoch != epochs_.Current(opening.exported->name)) {
-    refusal = Refusal(Reason::kStaleEpoch, "a writer was admitted since that epoch");
-  } else if (holders_.size() >= options_.sessions_max) {
-    refusal = Refusal(Reason::kOverloaded, "as many sessions as the limit allows");
-  }
-  if (refusal.refused != Reason::kNone) return false;
-  for (const Holder* holder : opening.held->holders) {
-    if (holder->ask.client_id == ask.client_id) {
-      opening.displaced.push_back(holder->handle);
-    } else if (Conflict(ask.mode, holder->ask.mode)) {
-      const uint64_t left_ms = LeaseLeftMs(*holder);
-      if (left_ms > 0 && !ask.force) {
-        refusal = Refusal(
-            Reason::kMountConflict,
-            absl::StrCat("held ", ModeName(holder->ask.mode), " by ", Quote(holder->ask.client_id),
-                         ", its lease runs ", left_ms, " ms; wait, or take over with force"));
-        refusal.holder = holder->ask.client_id;
-        refusal.holder_lease_ms = left_ms;
-        return false;
-      }
-      opening.displaced.push_back(holder->handle);
-    }
-  }
-  return true;
-}
-
-// NBD connections: the dead ones are settled (no late ghosts), all are cut if this is a takeover.
-void Registry::SettleOthers(OpeningPtr opening) {
-  const bool all = opening->took_exclusion;
-  settle_nbd_(*opening->exported, all, [this, opening, all] {
-    Exclusion& exclusion = opening->exported->exclusion;
-    if (all && exclusion.seated() > 0) {
-      // One on its way between two reactors was not seen, or its seat is about to be left.
-      return here_.Post([this, opening] { SettleOthers(opening); });
-    }
-    if (WantsAlone(*opening) && opening->held->taken == nullptr) {
-      if (!exclusion.Take(false)) {
-        OpenAnswer refusal = Refusal(
-            Reason::kMountConflict,
-            absl::StrCat("held by ", exclusion.seated(),
-                         " NBD connections; wait, open READ_WRITE_SHARED, or cut them with force"));
-        refusal.holder = "NBD";
-        return Refuse(*opening, std::move(refusal));
-      }
-      opening->held->taken = opening->exported;
-      opening->took_exclusion = true;
-    }
-    Displace(opening);
-  });
-}
-
-void Registry::Displace(OpeningPtr opening) {
-  for (const uint64_t handle : opening->displaced) {
-    Holder* holder = HolderOf(handle);
-    if (holder != nullptr) Remove(*holder, Reason::kStaleEpoch, true, [] {});
-  }
-  if (opening->held->settling == 0) return RaiseEpoch(std::move(opening));
-  opening->held->at_rest.push_back([this, opening] { RaiseEpoch(opening); });
-}
-
-void Registry::RaiseEpoch(OpeningPtr opening) {
-  opening->epoch = epochs_.Current(opening->exported->name);
-  if (!Writes(opening->ask.mode)) return Grant(std::move(opening));
-  ++opening->epoch;
-  epochs_.Raise(opening->exported->name, opening->epoch, [this, opening](absl::Status status) {
-    if (status.ok()) return Grant(opening);
-    Log(LogLevel::kError, absl::StrCat("grpc: no epoch can be granted: ", status.message()));
-    Refuse(*opening, Refusal(Reason::kIoError, "the epoch could not be made durable"));
-  });
-}
-
-void Registry::Grant(OpeningPtr opening) {
-  if (draining_) return Refuse(*opening, Refusal(Reason::kDraining));
-  const Export& exported = *opening->exported;
-  const uint16_t home = exported.target->home() != kNoHome
-                            ? exported.target->home()
-                            : static_cast<uint16_t>(next_reactor_++ % reactors_.size());
-  SessionOptions options = options_.session;
-  options.writes = Writes(opening->ask.mode);
-  options.flow = FlowOf(exported, static_cast<uint16_t>(absl::HashOf(opening->ask.client_id)));
-  auto holder = std::make_unique<Holder>();
-  holder->id = RandomId();
-  holder->handle = ++last_handle_;
-  holder->held = opening->held;
-  holder->exported = opening->exported;
-  holder->session = std::make_shared<Session>(reactors_.at(home), opening->exported, options);
-  holder->ask = opening->ask;
-  holder->epoch = opening->epoch;
-  holder->renewed_ns = here_.now_ns();
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    known_[holder->id] = {holder->session, holder->epoch, holder->handle};
-  }
-  Log(LogLevel::kInfo,
-      absl::StrCat("grpc session ", holder->handle, " (", holder->ask.peer, ", ",
-                   Quote(holder->ask.client_id), "): opened ", Quote(exported.name), " ",
-                   ModeName(holder->ask.mode), ", epoch ", holder->epoch));
-  OpenAnswer answer;
-  answer.session_id = holder->id;
-  answer.epoch = holder->epoch;
-  answer.lease_ms = options_.lease_ns / kMillisecond;
-  answer.exported = opening->exported;
-  opening->held->holders.push_back(holder.get());
-  holders_.emplace(holder->handle, std::move(holder));
-  ArmLeases();
-  opening->answer(std::move(answer));
-  Finished(*opening->held);
-}
-
-void Registry::Refuse(Opening& opening, OpenAnswer answer) {
-  opening.answer(std::move(answer));
-  Finished(*opening.held);
-}
-
-void Registry::Finished(Held& held) {
-  if (held.queue.empty()) {
-    held.opening = false;
-    return ReleaseIfFree(held);
-  }
-  // Not from inside: a line of refusals would recurse.
-  here_.Post(std::move(held.queue.front()));
-  held.queue.pop_front();
-}
-
-// --- holding ---
 
 uint64_t Registry::LeaseEnd(const Holder& holder) const {
   return std::max(holder.renewed_ns, holder.session->heard_ns()) + options_.lease_ns;
@@ -376,19 +156,19 @@ void Registry::ReleaseIfFree(Held& held) {
 
 void Registry::OnExportChanged(std::shared_ptr<const Export> next,
                                absl::AnyInvocable<void()> done) {
-  Held& held = held_[next->name];
-  if (!held.opening) return Change(held, next, std::move(done));
-  held.queue.push_back([this, &held, next = std::move(next), done = std::move(done)]() mutable {
-    Change(held, next, std::move(done));
-    Finished(held);
-  });
+  std::string name = next->name;
+  InTurn({std::move(name), false,
+          [this, next = std::move(next), done = std::move(done)](const Kin& kin) mutable {
+            Change(next, std::move(done));
+            Finished(kin);
+          }});
 }
 
-void Registry::Change(Held& held, const std::shared_ptr<const Export>& next,
-                      absl::AnyInvocable<void()> done) {
+void Registry::Change(const std::shared_ptr<const Export>& next, absl::AnyInvocable<void()> done) {
+  Held& held = held_[next->name];
   const auto steps = std::make_shared<Steps>(std::move(done));
   if (held.taken != nullptr && held.taken != next) {
-    next->exclusion.Take(true);
+    next->exclusion.Take();
     std::exchange(held.taken, next)->exclusion.Release();
   }
   for (Holder* holder : held.holders) {

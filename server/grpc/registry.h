@@ -3,12 +3,17 @@
 // ones -- displaced holders and dead NBD connections have nothing left on the way to a drive, and
 // the new epoch is durable, before one is granted -- and ends those whose lease is over.
 //
+// Who presents an epoch says: nobody but me has written since. So whoever else is admitted to write
+// to the same bytes, through a kin export (server/kin.h) or the NBD door, raises it first; and it
+// is granted as spent already where NBD connections stand beside.
+//
 // Lives on one reactor; Find() may be called on any thread. Sessions run on the reactor of their
 // export. Answers come on the registry's reactor.
 #pragma once
 
 #include <cstdint>
 #include <deque>
+#include <list>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -22,6 +27,7 @@
 #include "server/grpc/epochs.h"
 #include "server/grpc/op.h"
 #include "server/grpc/session.h"
+#include "server/kin.h"
 
 namespace sluice::rpc {
 
@@ -68,8 +74,8 @@ class Registry {
     uint32_t sessions_max = 1000;
     SessionOptions session;
   };
-  // Settles the NBD connections of an export whose peers are gone, or cuts all of them, and calls
-  // `done` on the registry's reactor when nothing of those is left at a drive.
+  // Settles the NBD connections of an export and its kin whose peers are gone, or cuts all of them,
+  // and calls `done` on the registry's reactor when nothing of those is left at a drive.
   using SettleNbd =
       absl::AnyInvocable<void(const Export& exported, bool all, absl::AnyInvocable<void()> done)>;
 
@@ -101,6 +107,8 @@ class Registry {
   // is in the directory already. Its sessions go over to it and tell their clients; `done` when
   // none uses the old one any more.
   void OnExportChanged(std::shared_ptr<const Export> next, absl::AnyInvocable<void()> done);
+  // An NBD connection that may write is about to be admitted; false: it must not be.
+  void OnNbdWriter(std::shared_ptr<const Export> exported, absl::AnyInvocable<void(bool)> answer);
   // No session is opened any more; those there are answer what is in flight, then end.
   void Drain(absl::AnyInvocable<void()> done);
 
@@ -109,10 +117,9 @@ class Registry {
   // What is known of one export that ever had a session.
   struct Held {
     std::vector<Holder*> holders;
-    bool opening = false;
+    bool opening = false;                 // a turn of it or of a kin is under way
     std::shared_ptr<const Export> taken;  // whose Exclusion is taken
     uint32_t settling = 0;  // sessions that ended and may still have something at a drive
-    std::deque<absl::AnyInvocable<void()>> queue;     // those who open next
     std::vector<absl::AnyInvocable<void()>> at_rest;  // called when nobody settles any more
   };
   struct Holder {
@@ -125,10 +132,17 @@ class Registry {
     uint64_t epoch;
     uint64_t renewed_ns;
   };
+  // What is done with an export while nothing else is done with it or its kin; ends in Finished().
+  struct Turn {
+    std::string export_name;
+    bool writes;                            // else its kin do not matter
+    absl::AnyInvocable<void(Kin kin)> run;  // no kin: the export is gone
+  };
   // One OpenVolume on its way.
   struct Opening {
     OpenAsk ask;
     absl::AnyInvocable<void(OpenAnswer)> answer;
+    Kin kin;  // the export itself first
     std::shared_ptr<const Export> exported;
     Held* held = nullptr;
     std::vector<uint64_t> displaced;  // handles
@@ -140,17 +154,21 @@ class Registry {
     Registry* registry = nullptr;
   };
 
+  void InTurn(Turn turn);
+  void StartTurns();
+  void Finished(const Kin& kin);
+
   // The steps of an opening, each ending in the next or in Refuse().
   void Start(OpeningPtr opening);
   bool Judge(Opening& opening, OpenAnswer& refusal);
   void SettleOthers(OpeningPtr opening);
   void Displace(OpeningPtr opening);
   void RaiseEpoch(OpeningPtr opening);
+  std::map<std::string, uint64_t> EpochsOfOthers(const Kin& kin) const;
   void Grant(OpeningPtr opening);
   void Refuse(Opening& opening, OpenAnswer answer);
-  void Finished(Held& held);
-  void Change(Held& held, const std::shared_ptr<const Export>& next,
-              absl::AnyInvocable<void()> done);
+  OpenAnswer Conflicting(Opening& opening);
+  void Change(const std::shared_ptr<const Export>& next, absl::AnyInvocable<void()> done);
 
   static bool WantsAlone(const Opening& opening);
   uint64_t LeaseEnd(const Holder& holder) const;
@@ -170,7 +188,9 @@ class Registry {
   const Options options_;
   SettleNbd settle_nbd_;
 
-  std::map<std::string, Held> held_;                     // by the export's name
+  std::list<Turn> line_;
+  std::map<std::string, uint64_t> spent_;  // by export's name: an epoch that nobody may present
+  std::map<std::string, Held> held_;       // by the export's name
   std::map<uint64_t, std::unique_ptr<Holder>> holders_;  // by handle
   uint64_t last_handle_ = 0;
   uint16_t next_reactor_ = 0;

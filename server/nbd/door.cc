@@ -40,22 +40,24 @@ void Door::Enter(std::unique_ptr<Transport> transport, Peer peer, Turnstile::Tic
 
 Admission Door::Admit(const Export& exported, uint16_t here, absl::AnyInvocable<void()> done,
                       bool all) {
-  // Who asked may be gone before this is through, and the export with him.
-  const std::shared_ptr<const Export> keep = exported.weak_from_this().lock();
+  // Who asked may be gone before this is through, and the exports with him.
+  Kin kin = KinOf(exports_, exported);
   const uint64_t earlier = exported.admissions_begun.fetch_add(1);
   const bool overlapped = exported.admissions_ended.load() != earlier;
+  for (size_t i = 1; i < kin.size(); ++i) kin[i]->admissions_begun.fetch_add(1);
   struct Count {
     uint16_t left;
+    Kin kin;
     absl::AnyInvocable<void()> done;
   };
   // Counted down on reactor `here` alone.
-  auto count = std::make_shared<Count>(Count{reactors_.size(), std::move(done)});
+  auto count = std::make_shared<Count>(Count{reactors_.size(), std::move(kin), std::move(done)});
   for (uint16_t id = 0; id < reactors_.size(); ++id) {
-    reactors_.at(id).Post([this, id, here, &exported, count, all, keep] {
-      rosters_[id]->SettleGhosts(exported, all, [this, here, &exported, count, keep] {
-        reactors_.at(here).Post([&exported, count, keep] {
+    reactors_.at(id).Post([this, id, here, &exported, count, all] {
+      rosters_[id]->SettleGhosts(exported, all, [this, here, count] {
+        reactors_.at(here).Post([count] {
           if (--count->left != 0) return;
-          exported.admissions_ended.fetch_add(1);
+          for (const auto& each : count->kin) each->admissions_ended.fetch_add(1);
           count->done();
         });
       });

@@ -3,9 +3,11 @@
 // is inside -- and the admission of new ones. Any thread, unless said otherwise.
 //
 // Admission (no late ghosts). Before GO or EXPORT_NAME is answered, every reactor looks at its
-// connections of that export; where the peer has closed, the connection is cut and the admission
-// waits until nothing of it is left at a disk. A connection that is still on its way to its reactor
-// cannot be looked at: on arrival it looks at itself, unless its admission was alone (Overtaken).
+// connections of that export and its kin; where the peer has closed, the connection is cut and the
+// admission waits until nothing of it is left at a disk. A connection that is still on its way to
+// its reactor cannot be looked at: on arrival it looks at itself, unless its admission was alone
+// (Overtaken). Then the connection is announced, if it may write, for others to know that they are
+// not the only ones any more.
 #pragma once
 
 #include <atomic>
@@ -16,6 +18,7 @@
 #include "absl/functional/any_invocable.h"
 #include "core/reactor.h"
 #include "server/export_table.h"
+#include "server/kin.h"
 #include "server/nbd/handshake.h"
 #include "server/nbd/member.h"
 #include "server/turnstile.h"
@@ -70,8 +73,20 @@ class Door {
   // A new connection begins its handshake, on the reactors in turn.
   void Enter(std::unique_ptr<Transport> transport, Peer peer, Turnstile::Ticket handshake);
 
-  // Settles the ghosts of `exported`, or (`all`) cuts every connection of it, then calls `done` on
-  // reactor `here`.
+  // To whom connections that may write are announced before they are admitted: called on any
+  // reactor, calls `done` on that one; false: the connection must not be admitted. Before Enter().
+  using Announce =
+      absl::AnyInvocable<void(std::shared_ptr<const Export>, absl::AnyInvocable<void(bool)>) const>;
+  void AnnounceWriters(Announce announce) { announce_ = std::move(announce); }
+
+  // On a reactor; `done` is called there, or from inside.
+  void AnnounceWriter(const Export& exported, absl::AnyInvocable<void(bool)> done) const {
+    if (announce_ == nullptr || exported.read_only) return done(true);
+    announce_(exported.shared_from_this(), std::move(done));
+  }
+
+  // Settles the ghosts of `exported` and its kin, or (`all`) cuts every connection of these, then
+  // calls `done` on reactor `here`.
   Admission Admit(const Export& exported, uint16_t here, absl::AnyInvocable<void()> done,
                   bool all = false);
 
@@ -96,6 +111,7 @@ class Door {
   ReactorSet& reactors_;
   const ExportDirectory& exports_;
   const DoorOptions options_;
+  Announce announce_;
   Turnstile handshakes_;
   Turnstile places_;
   std::vector<std::unique_ptr<Roster>> rosters_;  // by reactor

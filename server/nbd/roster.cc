@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "server/kin.h"
 #include "server/nbd/connection.h"
 #include "server/nbd/welcome.h"
 
@@ -35,15 +36,15 @@ void Roster::Resume(Parked parked) {
   added.Start();
 }
 
-void Roster::Admitted(uint64_t id) {
+void Roster::Admitted(uint64_t id, bool may) {
   const auto found = members_.find(id);
-  if (found != members_.end()) static_cast<nbd::Welcome&>(*found->second).Admitted();
+  if (found != members_.end()) static_cast<nbd::Welcome&>(*found->second).Admitted(may);
 }
 
 void Roster::SettleGhosts(const Export& exported, bool all, absl::AnyInvocable<void()> done) {
   Settling settling;
   for (const auto& [id, member] : members_) {
-    if (member->exported() != &exported) continue;
+    if (member->exported() == nullptr || !AreKin(*member->exported(), exported)) continue;
     // Who lingers has nothing at a disk and only waits for its last answers to be taken.
     if (member->lingering() && !all) continue;
     if (all || member->leaving() || member->PeerClosed()) settling.ids.insert(id);

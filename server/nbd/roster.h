@@ -34,11 +34,12 @@ class Roster {
   void Welcome(Guest guest, Turnstile::Ticket handshake);
   void Resume(Parked parked);
 
-  // The admission of the handshake `id` is through; nothing if that connection is gone.
-  void Admitted(uint64_t id);
+  // The admission of the handshake `id` is through, `may`: well; nothing if that connection is
+  // gone.
+  void Admitted(uint64_t id, bool may);
 
-  // Cuts the connections of `exported` whose peers have closed, or all of it; calls `done` when
-  // these, and those of it that were leaving already, are gone. At once if there are none.
+  // Cuts the connections of `exported` and its kin whose peers have closed, or all of them; calls
+  // `done` when these, and those that were leaving already, are gone. At once if there are none.
   void SettleGhosts(const Export& exported, bool all, absl::AnyInvocable<void()> done);
 
   // What ListMembers() tells of a connection past its handshake.

@@ -96,7 +96,7 @@ void Welcome::Admit() noexcept {
     return Advance();
   }
   const auto& exported = static_cast<const Export&>(*handshake_.requested());
-  seat_ = exported.exclusion.Sit();
+  seat_ = SitAt(KinOf(roster().door().exports(), exported));
   if (!seat_) {
     place_ = Turnstile::Ticket();
     Note("refused: a session has the export for itself");
@@ -104,14 +104,23 @@ void Welcome::Admit() noexcept {
     return Advance();
   }
   admitting_ = true;
-  admission_ = roster().door().Admit(exported, reactor().id(),
-                                     [&roster = roster(), id = id()] { roster.Admitted(id); });
+  admission_ = roster().door().Admit(
+      exported, reactor().id(),
+      [&roster = roster(), id = id(), exported = exported.shared_from_this()] {
+        roster.door().AnnounceWriter(*exported,
+                                     [&roster, id](bool may) { roster.Admitted(id, may); });
+      });
 }
 
-void Welcome::Admitted() noexcept {
+void Welcome::Admitted(bool may) noexcept {
   if (leaving()) return;
   admitting_ = false;
-  handshake_.Admitted();
+  if (may) {
+    handshake_.Admitted();
+  } else {
+    Note("refused: the epochs cannot be made durable");
+    handshake_.Refused(OptionReply::kErrPolicy, "the server cannot save its state");
+  }
   if (handshake_.state() != Handshake::State::kDone) {
     place_ = Turnstile::Ticket();
     seat_ = Exclusion::Seat();

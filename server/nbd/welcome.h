@@ -19,8 +19,9 @@ class Welcome final : public Member {
 
   void Start() noexcept;
   void Drain() noexcept override;
-  // The door has settled the ghosts of the export that was asked for.
-  void Admitted() noexcept;
+  // The door has settled the ghosts of the export that was asked for; not `may`: it could not
+  // announce this connection.
+  void Admitted(bool may) noexcept;
 
  private:
   void Received(int result) noexcept override;

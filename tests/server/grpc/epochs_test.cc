@@ -52,7 +52,7 @@ class DurableEpochsTest : public testing::Test {
   absl::Status Raise(DurableEpochs& epochs, const std::string& name, uint64_t epoch) {
     absl::Status answer = absl::UnknownError("none");
     bool answered = false;
-    epochs.Raise(name, epoch, [&](absl::Status status) {
+    epochs.Raise({{name, epoch}}, [&](absl::Status status) {
       answer = std::move(status);
       answered = true;
     });
@@ -87,6 +87,18 @@ TEST_F(DurableEpochsTest, WhatWasRaisedIsThereAfterARestart) {
   ASSERT_TRUE(epochs.ok()) << epochs.status();
   EXPECT_EQ((*epochs)->Current("disk"), 2u);
   EXPECT_EQ((*epochs)->Current("other"), 5u);
+}
+
+TEST_F(DurableEpochsTest, AStartWithoutSessionsSpendsWhatWasGranted) {
+  {
+    auto epochs = Open();
+    ASSERT_TRUE(epochs.ok());
+    EXPECT_TRUE(Raise(**epochs, "disk", 3).ok());
+  }
+  ASSERT_TRUE(DurableEpochs::SpendAll(*state_).ok());
+  auto epochs = Open();
+  ASSERT_TRUE(epochs.ok()) << epochs.status();
+  EXPECT_EQ((*epochs)->Current("disk"), 4u);
 }
 
 TEST_F(DurableEpochsTest, ABodyThatIsMalformedIsRefused) {
