@@ -10,6 +10,7 @@ import time
 import grpc
 import rpc
 import wire
+from disks import Nbdkit, fuse_file
 from rpc import Channel, Failed, READ_ONLY, SHARED, block, read_op, write_op
 from server import Server, refuses
 from suite import Case, KIB, MIB, SHORT, eventually, main, pattern, sparse_file
@@ -217,6 +218,34 @@ class Law(Rpc):
                                 self.path('state'), 'memory:1MiB')
         self.assertEqual(status, 1)
         self.assertIn('corrupt', error)
+
+
+class Ends(Rpc):
+    """Ops that do not wait for a disk that hangs."""
+
+    def serve_stalled(self):
+        nbdkit = self.enterContext(Nbdkit(self.tmp, 'memory', '16M'))
+        disk = self.enterContext(fuse_file(self.tmp, nbdkit))
+        _, channel = self.serve('--name', 'disk', '--buffered', disk)
+        stream = channel.open('disk').stream()
+        nbdkit.stall()
+        return nbdkit, stream
+
+    def test_an_op_is_answered_when_its_time_is_up_and_again_when_it_has_ended(self):
+        nbdkit, stream = self.serve_stalled()
+        stream.send(read_op(1, 0, 4096, timeout_ms=200))
+        self.assertEqual(stream.results(1)[1][0], 'DISK_TIMEOUT')
+        stream.send(read_op(1, 0, 4096))
+        nbdkit.resume()
+        self.assertEqual(stream.results(1)[1], (OK, bytes(4096)))
+
+    def test_a_cancel_takes_back_what_waits(self):
+        nbdkit, stream = self.serve_stalled()
+        stream.send(write_op(1, 0, bytes(4096)), read_op(2, 0, 4096), payload=bytes(4096))
+        stream.send(cancel_op_ids=[2])
+        self.assertEqual(stream.results(1)[2][0], 'CANCELLED')
+        nbdkit.resume()
+        self.assertEqual(stream.results(1)[1][0], OK)
 
 
 class BothDoors(Rpc):

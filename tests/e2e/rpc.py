@@ -189,5 +189,6 @@ def write_op(op_id, offset, data, payload_offset=0, crc=None):
                     crc32c=crc32c(data) if crc is None else crc)
 
 
-def read_op(op_id, offset, length):
-    return block.Op(op_id=op_id, kind=block.OP_KIND_READ, offset_bytes=offset, length_bytes=length)
+def read_op(op_id, offset, length, **more):
+    return block.Op(op_id=op_id, kind=block.OP_KIND_READ, offset_bytes=offset,
+                    length_bytes=length, **more)
