@@ -17,6 +17,10 @@ ASIDE = os.path.join(TREE, 'build/aside')
 MADE = ('build/quickstart/disk.img', 'demo.img', 'copy.img')  # by the README's commands
 
 
+# Fences and who runs what is in them: nobody (it is shown), this suite, tests/deploy/container.
+FENCES = {'text', 'yaml', 'sh', 'sh container', 'sh machine'}
+
+
 def commands():
     with open(os.path.join(TREE, 'README.md'), encoding='utf-8') as f:
         blocks = re.findall(r'^```sh\n(.*?)^```', f.read(), re.M | re.S)
@@ -91,6 +95,13 @@ class Newcomer(Case):
                     run('sh', '-ec', command, cwd=TREE)
             for name in MADE:
                 self.assertTrue(os.path.exists(os.path.join(TREE, name)), name)
+
+    def test_every_block_of_the_readme_is_one_that_somebody_runs_or_is_marked_as_text(self):
+        with open(os.path.join(TREE, 'README.md'), encoding='utf-8') as f:
+            fences = re.findall(r'^```(.*)$', f.read(), re.M)
+        self.assertEqual(len(fences) % 2, 0)
+        self.assertLessEqual(set(fences[::2]), FENCES)
+        self.assertEqual(set(fences[1::2]), {''})
 
     def test_quickstart_serves_another_image_on_a_free_port_and_keeps_it(self):
         image = self.path('mine.img')

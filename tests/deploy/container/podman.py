@@ -31,6 +31,12 @@ def exists(kind, name):
                           stderr=subprocess.DEVNULL).returncode == 0
 
 
+def log(container):
+    """What a container said on stdout and stderr."""
+    return subprocess.run(['podman', 'logs', container], env=ENGINE, text=True, check=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
+
+
 def base_image():
     """Debian's slim image, made of the distribution's packages where none is at hand: nothing is
     pulled."""
@@ -95,9 +101,7 @@ class Container:
         podman('rm', '-f', '-v', '-t', '5', self.name)
 
     def log(self):
-        done = subprocess.run(['podman', 'logs', self.name], env=ENGINE, text=True, check=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        return done.stdout
+        return log(self.name)
 
     def inspect(self, template):
         return podman('inspect', '--format', template, self.name).strip()
