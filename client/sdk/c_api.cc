@@ -49,6 +49,17 @@ std::span<const std::byte> Bytes(const void* memory, size_t length) {
   return {static_cast<const std::byte*>(memory), length};
 }
 
+int OpenVolume(const char* uri, const sluice::Options& options, sluice_volume** volume) {
+  const auto client = sluice::Client::Create();
+  if (!client.ok()) return Told(client.status());
+  auto opened = client->Open(uri, options);
+  if (!opened.ok()) return Told(opened.status());
+  *volume = new sluice_volume{*std::move(opened)};
+  return 0;
+}
+
+std::string Text(const char* text) { return text == nullptr ? "" : text; }
+
 auto Into(sluice_queue* queue, uint64_t token) {
   return [queue, token](const Status& status) { queue->Put(token, status); };
 }
@@ -56,19 +67,37 @@ auto Into(sluice_queue* queue, uint64_t token) {
 }  // namespace
 
 int sluice_open(const char* uri, uint32_t connections, sluice_volume** volume) {
-  const auto client = sluice::Client::Create();
-  if (!client.ok()) return Told(client.status());
-  auto opened = client->Open(uri, {.connections = connections});
-  if (!opened.ok()) return Told(opened.status());
-  *volume = new sluice_volume{*std::move(opened)};
-  return 0;
+  return OpenVolume(uri, {.connections = connections}, volume);
+}
+
+int sluice_open_with(const char* uri, const sluice_options* options, sluice_volume** volume) {
+  sluice::Options given;
+  if (options->connections != 0) given.connections = options->connections;
+  switch (options->access) {
+    case SLUICE_READ_WRITE:
+      break;
+    case SLUICE_READ_ONLY:
+      given.access = sluice::Access::kReadOnly;
+      break;
+    case SLUICE_SHARED:
+      given.access = sluice::Access::kShared;
+      break;
+    default:
+      return Told(Status(sluice::StatusCode::kInvalidArgument, "access: there is no such one"));
+  }
+  given.client_id = Text(options->client_id);
+  given.force = options->force != 0;
+  given.insecure_tcp = options->insecure_tcp != 0;
+  given.tls = {Text(options->tls_ca_file), Text(options->tls_cert_file),
+               Text(options->tls_key_file), Text(options->tls_server_name)};
+  return OpenVolume(uri, given, volume);
 }
 
 void sluice_close(sluice_volume* volume) { delete volume; }
 
 const char* sluice_error(void) { return last_error.c_str(); }
 
-uint64_t sluice_size(const sluice_volume* volume) { return volume->volume.info().size_bytes; }
+uint64_t sluice_size(const sluice_volume* volume) { return volume->volume.size_bytes(); }
 uint32_t sluice_block_size(const sluice_volume* volume) {
   return volume->volume.info().block_bytes;
 }

@@ -13,7 +13,7 @@ namespace {
 
 constexpr uint64_t kFirstPauseMs = 10;
 constexpr uint64_t kLongestPauseMs = 1000;
-constexpr uint64_t kCloseTimeoutMs = 2000;
+constexpr uint64_t kCloseTimeoutMs = 5000;
 
 v1::AccessMode ModeOf(Access access) {
   switch (access) {

@@ -167,6 +167,29 @@ TEST_F(GrpcVolumeTest, TheCShimOpensBothDoors) {
   }
 }
 
+TEST_F(GrpcVolumeTest, TheCShimTakesOptions) {
+  sluice_options writing{};
+  writing.connections = 2;
+  writing.client_id = "c";
+  sluice_options reading{};
+  reading.access = SLUICE_READ_ONLY;
+  sluice_options wrong{};
+  wrong.access = static_cast<sluice_access>(3);
+  sluice_volume* writer = nullptr;
+  sluice_volume* reader = nullptr;
+  ASSERT_EQ(sluice_open_with(server_.uri().c_str(), &writing, &writer), 0) << sluice_error();
+  EXPECT_EQ(sluice_open_with(server_.uri().c_str(), &wrong, &reader), -EINVAL);
+  EXPECT_EQ(sluice_open(server_.uri().c_str(), 1, &reader), -EBUSY);
+  EXPECT_THAT(sluice_error(), HasSubstr("\"c\""));
+  ASSERT_EQ(sluice_open_with(server_.uri().c_str(), &reading, &reader), 0) << sluice_error();
+  char block[512] = {};
+  EXPECT_EQ(sluice_write(writer, block, sizeof(block), 0, 0), 0);
+  EXPECT_EQ(sluice_write(reader, block, sizeof(block), 0, 0), -EROFS);
+  EXPECT_EQ(sluice_size(reader), 16u << 20);
+  sluice_close(reader);
+  sluice_close(writer);
+}
+
 TEST_F(GrpcVolumeTest, WhatCannotBeOpenedSaysWhy) {
   const auto message = [&](const std::string& uri, const Options& options = {}) {
     const auto volume = client_->Open(uri, options);

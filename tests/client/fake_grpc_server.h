@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// A BlockService for tests of the SDK: memory behind a unix socket or TLS, and misbehaviour on
+// order.
+#pragma once
+
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+
+#include "sluice/v1/block.grpc.pb.h"
+
+namespace sluice {
+
+class FakeGrpcServer final : private v1::BlockService::Service {
+ public:
+  using Stream = ::grpc::ServerReaderWriter<v1::IoResponse, v1::IoRequest>;
+
+  struct Behaviour {
+    // May change what OpenVolume answers.
+    std::function<void(v1::OpenVolumeResponse&)> open = [](v1::OpenVolumeResponse&) {};
+    // What an op is answered with instead of being carried out.
+    std::function<v1::ErrorReason(const v1::Op&)> refuse = [](const v1::Op&) {
+      return v1::ERROR_REASON_UNSPECIFIED;
+    };
+    // May change what is answered.
+    std::function<void(v1::IoResponse&)> answer = [](v1::IoResponse&) {};
+    // TCP on loopback with these instead of a unix socket.
+    std::shared_ptr<::grpc::ServerCredentials> credentials = nullptr;
+  };
+
+  explicit FakeGrpcServer(Behaviour behaviour);
+  ~FakeGrpcServer() override;
+
+  std::string uri() const { return uri_; }
+  uint64_t ops() const { return ops_.load(); }
+  uint64_t attaches() const { return attaches_.load(); }
+  // On every stream.
+  void Notify(const v1::IoNotice& notice);
+  // Ends every stream.
+  void HangUp();
+
+ private:
+  ::grpc::Status OpenVolume(::grpc::ServerContext*, const v1::OpenVolumeRequest*,
+                            v1::OpenVolumeResponse* response) override;
+  ::grpc::Status KeepAlive(::grpc::ServerContext*, const v1::KeepAliveRequest*,
+                           v1::KeepAliveResponse* response) override;
+  ::grpc::Status CloseVolume(::grpc::ServerContext*, const v1::CloseVolumeRequest*,
+                             v1::CloseVolumeResponse*) override;
+  ::grpc::Status Io(::grpc::ServerContext* context, Stream* stream) override;
+  void Serve(const v1::IoRequest& request, v1::IoResponse& response);
+
+  const Behaviour behaviour_;
+  std::string path_;
+  std::string uri_;
+  std::atomic<uint64_t> ops_ = 0;
+  std::atomic<uint64_t> attaches_ = 0;
+  std::mutex mutex_;
+  std::string memory_ = std::string(1 << 20, '\0');  // guarded by mutex_, like the next two
+  std::set<Stream*> streams_;
+  std::set<::grpc::ServerContext*> contexts_;
+  std::unique_ptr<::grpc::Server> server_;
+};
+
+}  // namespace sluice
