@@ -112,6 +112,16 @@ absl::StatusOr<NbdConnection> OpenNbd(const NbdUri& uri, const NbdWishes& wishes
   return handshake.Take();
 }
 
+absl::StatusOr<NbdExport> AskNbd(const NbdUri& uri, int timeout_s) {
+  const auto fd = Connect(uri, timeout_s);
+  if (!fd.ok()) return fd.status();
+  NbdHandshake handshake(*fd);
+  if (absl::Status status = handshake.Greet(); !status.ok()) return Named(uri, status);
+  auto found = handshake.Info(uri.export_name);
+  if (!found.ok()) return Named(uri, found.status());
+  return found;
+}
+
 absl::StatusOr<std::vector<NbdExport>> ListNbd(const NbdUri& uri, int timeout_s) {
   const auto fd = Connect(uri, timeout_s);
   if (!fd.ok()) return fd.status();

@@ -24,7 +24,10 @@ class NbdConnection {
   ~NbdConnection();
 
   int fd() const { return fd_; }
+  // The socket is the caller's from now on.
+  int Release() { return std::exchange(fd_, -1); }
   uint64_t size_bytes() const { return export_.size; }
+  uint16_t flags() const { return export_.flags; }
   // nbd::kReadOnly, nbd::kSendFlush ...
   bool Has(uint16_t transmission_flag) const { return (export_.flags & transmission_flag) != 0; }
   // What the server told, or the protocol's defaults (1, 4096, 32 MiB).
@@ -59,6 +62,9 @@ struct NbdExport {
   uint16_t flags = 0;
   nbd::InfoBlockSize block_size;
 };
+
+// What GO would tell of the URI's export, by INFO; the connection is closed again.
+absl::StatusOr<NbdExport> AskNbd(const NbdUri& uri, int timeout_s);
 
 // What the URI's server offers; its export's name plays no part.
 absl::StatusOr<std::vector<NbdExport>> ListNbd(const NbdUri& uri, int timeout_s);

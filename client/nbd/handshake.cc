@@ -180,13 +180,31 @@ absl::StatusOr<std::vector<NbdExport>> NbdHandshake::List() {
     const absl::Status status = Query(nbd::Option::kInfo, found.name);
     if (status.code() == absl::StatusCode::kDataLoss || absl::IsUnavailable(status)) return status;
     if (!status.ok()) continue;  // listed and yet refused: the name alone is told
-    found.size_bytes = connection_.export_.size;
-    found.flags = connection_.export_.flags;
-    found.block_size = connection_.block_size_;
+    Tell(found);
   }
-  absl::Status bye = SendOption(nbd::Option::kAbort, {});
-  if (!bye.ok() && !absl::IsUnavailable(bye)) return bye;
+  if (absl::Status bye = Abort(); !bye.ok()) return bye;
   return exports;
+}
+
+absl::StatusOr<NbdExport> NbdHandshake::Info(const std::string& name) {
+  if (absl::Status s = Query(nbd::Option::kInfo, name); !s.ok()) return s;
+  if (absl::Status bye = Abort(); !bye.ok()) return bye;
+  NbdExport found;
+  found.name = name;
+  Tell(found);
+  return found;
+}
+
+void NbdHandshake::Tell(NbdExport& found) const {
+  found.size_bytes = connection_.export_.size;
+  found.flags = connection_.export_.flags;
+  found.block_size = connection_.block_size_;
+}
+
+// A server that is gone already need not be told.
+absl::Status NbdHandshake::Abort() {
+  absl::Status bye = SendOption(nbd::Option::kAbort, {});
+  return absl::IsUnavailable(bye) ? absl::OkStatus() : bye;
 }
 
 absl::Status NbdHandshake::Refused(const std::string& name, const Answer& answer) {

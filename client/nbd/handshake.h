@@ -21,8 +21,10 @@ class NbdHandshake {
 
   // First of all.
   absl::Status Greet();
-  // Greeted; at most one of the two ends the handshake: Go() with the transmission phase.
+  // Greeted; at most one of the three ends the handshake: Go() with the transmission phase.
   absl::Status Go(const std::string& name, const NbdWishes& wishes);
+  // What INFO tells of one export; then ABORT.
+  absl::StatusOr<NbdExport> Info(const std::string& name);
   // All exports of the server, each with what INFO tells; then ABORT.
   absl::StatusOr<std::vector<NbdExport>> List();
 
@@ -40,6 +42,9 @@ class NbdHandshake {
   absl::Status AskForExtents(const std::string& name);
   // GO or INFO.
   absl::Status Query(nbd::Option option, const std::string& name);
+  // What the last Query() told.
+  void Tell(NbdExport& found) const;
+  absl::Status Abort();
   absl::Status TakeInfo(ConstByteSpan data, bool& told);
   absl::Status Refused(const std::string& name, const Answer& answer);
 

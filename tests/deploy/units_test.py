@@ -42,6 +42,14 @@ class Units(Case):
         run('systemd-analyze', 'verify', '--man=no', '--recursive-errors=no',
             *(self.path(name) for name in ('sluiced.service', *SOCKETS)))
 
+    def test_systemd_finds_nothing_wrong_with_a_keepers_service(self):
+        with open(os.path.join(UNITS, 'sluice-attach@.service'), encoding='utf-8') as f:
+            text = f.read()
+        self.assertIn('ExecStart=/usr/bin/sluice attach ', text)
+        with open(self.path('sluice-attach@nbd0.service'), 'w', encoding='utf-8') as f:
+            f.write(text.replace('/usr/bin/sluice', BINARY[:-1]))
+        run('systemd-analyze', 'verify', '--man=no', '--recursive-errors=no', f.name)
+
     def test_the_service_is_tight(self):
         report = run('systemd-analyze', 'security', '--offline=true', '--no-pager',
                      os.path.join(UNITS, 'sluiced.service'))

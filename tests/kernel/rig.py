@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A guest kernel and servers that it reaches: what the suites of this folder stand on."""
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), '../e2e'))
+from guest import GUEST, HOST, Guest  # noqa: E402
+from server import BINARY, Server  # noqa: E402
+from suite import Case, MIB, main, sparse_file  # noqa: E402
+
+__all__ = ['GUEST', 'HOST', 'KernelCase', 'MIB', 'PORT', 'SERVER', 'SLUICE', 'TREE', 'URI',
+           'main', 'sparse_file']
+
+PORT = 10809
+URI = f'nbd://{HOST}'
+SERVER = os.path.realpath(BINARY)
+SLUICE = os.path.join(os.path.dirname(SERVER), 'sluice')
+# A real tree to write: some hundred source files, which the guest sees where the host has them.
+TREE = os.path.realpath(os.path.join(os.path.dirname(__file__), '../..'))
+PARTS = 'storage server proto client'
+SUMS = f'find {PARTS} -type f -print0 | sort -z | xargs -0 sha256sum'
+# What the kernel says when it could not do what a file system asked of a device.
+TROUBLE = 'I/O error|EXT4-fs error|XFS.*(error|corrupt)|Possible stuck request'
+
+
+class KernelCase(Case):
+    """One guest for all tests of a class; each test has its image and its server. Whatever a test
+    leaves attached or mounted is gone before the next."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.guest = None
+        if os.geteuid() != 0 or not os.path.exists('/dev/net/tun'):
+            return
+        if not shutil.which('linux.uml'):
+            return
+        folder = tempfile.mkdtemp(prefix='sluice-kernel-')
+        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
+        cls.guest = cls.enterClassContext(Guest(folder))
+
+    def setUp(self):
+        super().setUp()
+        if self.guest is None:
+            self.skipTest('needs root, /dev/net/tun and linux.uml (package user-mode-linux)')
+        self.guest.attempt('dmesg -C')
+        self.image = self.path('disk.img')
+
+    def clean_up(self):
+        self.guest.attempt(
+            'for d in 0 1 2 3; do\n'
+            f'  [ -e /sys/block/nbd$d/pid ] && {{ {SLUICE} detach --force nbd$d || '
+            'nbd-client -d /dev/nbd$d; }\n'
+            'done\n'
+            'umount -R /mnt')
+
+    def serve(self, *arguments, address=f'{HOST}:{PORT}', **options):
+        """sluiced where the guest reaches it, on this test's image, until the test ends."""
+        server = self.enterContext(self.server(*arguments, address=address, **options))
+        self.addCleanup(self.clean_up)  # while the server is there
+        return server
+
+    def server(self, *arguments, address=f'{HOST}:{PORT}', **options):
+        if 'config' not in options:
+            arguments = ('serve', *arguments, '--nbd', address, '--insecure-tcp', self.image)
+        return Server(*arguments, preexec_fn=self.guest.enter, **options)
+
+    def run_in(self, script, seconds=60):
+        return self.guest.run(script, seconds)
+
+    def assert_fails(self, script, *texts):
+        """The script fails in the guest and says so."""
+        status, output = self.guest.attempt(script)
+        self.assertNotEqual(status, 0, output)
+        for text in texts:
+            self.assertIn(text, output)
+
+    def write_tree(self, where='/mnt'):
+        """Copies the tree, durably."""
+        parts = ' '.join(os.path.join(TREE, part) for part in PARTS.split())
+        self.run_in(f'cp -r {parts} {where}; sync -f {where}')
+
+    def check_tree(self, where='/mnt'):
+        """Every file is there as it was written, read from the device."""
+        self.run_in(f'echo 3 >/proc/sys/vm/drop_caches; cd {shlex.quote(TREE)}; {SUMS} >/tmp/a\n'
+                    f'cd {where}; {SUMS} >/tmp/b; cmp /tmp/a /tmp/b; [ $(wc -l </tmp/a) -gt 150 ]')
+
+    def check_kernel_log(self):
+        """The kernel had nothing to complain of."""
+        self.run_in(f"! dmesg | grep -E '{TROUBLE}'")
+
+    def used(self):
+        """Bytes the image takes on the host."""
+        return os.stat(self.image).st_blocks * 512
+
+    def size_in_guest(self, device='nbd0'):
+        return int(self.run_in(f'cat /sys/block/{device}/size')) * 512
