@@ -70,7 +70,8 @@ Result<std::shared_ptr<::grpc::Channel>> MakeChannel(const SluiceUri& uri, const
       {GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1},
       {GRPC_ARG_ENABLE_HTTP_PROXY, 0},
       {GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kBackoffMs},
-      {GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kBackoffMs},
+      // By its name another pause, but it is what one attempt may take.
+      {GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, static_cast<int>(options.connect_timeout_ms)},
       {GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kBackoffMs},
       {GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs},
       {GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs},
