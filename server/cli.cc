@@ -25,11 +25,30 @@ struct Words {
   bool list_strategies = false;
 
   std::string name = kServedDisk;
-  std::vector<std::string> nbd, grpc;
-  std::string http, bufq, create, block_size, socket_mode, socket_owner, state_dir, target;
+  std::vector<std::string> nbd, grpc, tls_admin;
+  std::string http, tls_cert, tls_key, tls_client_ca, bufq, create, block_size, socket_mode,
+      socket_owner, state_dir, target;
   bool buffered = false, readonly = false, insecure_tcp = false;
   uint32_t reactors = 0, poll_us = 50, drain_timeout_s = 30;
 };
+
+void DeclareTls(CLI::App& serve, Words& words) {
+  serve
+      .add_option("--tls-cert", words.tls_cert,
+                  "the gRPC server's certificate, and its chain (PEM)")
+      ->option_text("FILE");
+  serve.add_option("--tls-key", words.tls_key, "its private key (PEM)")->option_text("FILE");
+  serve
+      .add_option("--tls-client-ca", words.tls_client_ca,
+                  "who signs the certificates that clients must show (PEM)")
+      ->option_text("FILE");
+  serve
+      .add_option("--tls-admin", words.tls_admin,
+                  "name of a certificate that may use the control services; repeatable")
+      ->option_text("NAME")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+}
 
 void Declare(CLI::App& app, CLI::App& serve, Words& words) {
   app.set_version_flag("--version", absl::StrCat("sluiced ", kVersion));
@@ -49,10 +68,12 @@ void Declare(CLI::App& app, CLI::App& serve, Words& words) {
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   serve
-      .add_option("--grpc", words.grpc, "listen for gRPC too: unix:PATH, or HOST:PORT; repeatable")
+      .add_option("--grpc", words.grpc,
+                  "listen for gRPC too: unix:PATH, or, with TLS, HOST:PORT; repeatable")
       ->option_text("ADDR")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  DeclareTls(serve, words);
   serve.add_option("--http", words.http, "comes with a later release")->option_text("ADDR");
   serve.add_option("--bufq", words.bufq, "queueing strategy (--list-strategies)")
       ->option_text("STRATEGY");
@@ -75,7 +96,7 @@ void Declare(CLI::App& app, CLI::App& serve, Words& words) {
                   "seconds that requests in flight have on SIGTERM")
       ->option_text("S [30]");
   serve.add_flag("--insecure-tcp", words.insecure_tcp,
-                 "allow plain TCP, NBD beyond loopback, gRPC at all");
+                 "allow plain TCP: NBD beyond loopback, gRPC without TLS at all");
   serve.add_option("--socket-mode", words.socket_mode, "permissions of unix sockets")
       ->option_text("MODE [0600]");
   serve.add_option("--socket-owner", words.socket_owner, "owner of unix sockets")
@@ -140,12 +161,17 @@ std::string FlagOf(const std::string& key) {
       {"limits.drain_timeout_s", "--drain-timeout"},
       {"nbd.socket_mode", "--socket-mode"},
       {"nbd.socket_owner", "--socket-owner"},
+      {"grpc.tls", "--tls-cert"},
+      {"grpc.tls.cert", "--tls-cert"},
+      {"grpc.tls.key", "--tls-key"},
+      {"grpc.tls.client_ca", "--tls-client-ca"},
       {"reactors", "--reactors"},
       {"state_dir", "--state-dir"},
       {"poll_us", "--poll-us"},
   };
   if (key.starts_with("nbd.listen")) return "--nbd";
   if (key.starts_with("grpc.listen")) return "--grpc";
+  if (key.starts_with("grpc.tls.admin")) return "--tls-admin";
   const auto found = kFlags.find(key);
   return found == kFlags.end() ? key : found->second;
 }
@@ -171,7 +197,14 @@ absl::StatusOr<Config> ConfigOf(const CLI::App& serve, const Words& words) {
   if (auto status = AddressesOf("--grpc", words.grpc, config.grpc.listen); !status.ok()) {
     return status;
   }
-  config.nbd.insecure_tcp = config.grpc.insecure_tcp = words.insecure_tcp;
+  const bool tls = serve.count("--tls-cert") + serve.count("--tls-key") +
+                       serve.count("--tls-client-ca") + serve.count("--tls-admin") >
+                   0;
+  if (tls) {
+    config.grpc.tls = {words.tls_cert, words.tls_key, words.tls_client_ca, words.tls_admin};
+  }
+  config.nbd.insecure_tcp = words.insecure_tcp;
+  config.grpc.insecure_tcp = words.insecure_tcp && !tls;
   if (serve.count("--socket-mode") != 0) {
     const auto mode = ParseSocketMode(words.socket_mode);
     if (!mode.ok()) return Wrong("--socket-mode", mode.status().message());

@@ -124,6 +124,14 @@ Problem ConvertDoors(const v1::Config& from, Config& to) {
   if (to.grpc.listen.empty()) to.grpc.listen.push_back(*ParseAddress(kGrpcAddress));
   if (from.grpc().connections() != 0) to.grpc.connections = from.grpc().connections();
   if (from.grpc().lease_s() != 0) to.grpc.lease_s = from.grpc().lease_s();
+  if (from.grpc().connections_per_host() != 0) {
+    to.grpc.connections_per_host = from.grpc().connections_per_host();
+  }
+  if (from.grpc().has_tls()) {
+    const v1::Tls& tls = from.grpc().tls();
+    to.grpc.tls = {
+        tls.cert(), tls.key(), tls.client_ca(), {tls.admin().begin(), tls.admin().end()}};
+  }
   return {};
 }
 
@@ -194,6 +202,7 @@ void ConvertExport(const v1::Export& from, ExportConfig& to) {
   if (from.has_priority()) to.priority = from.priority();
   if (from.weight() != 0) to.weight = from.weight();
   to.nbd_excluded = from.exclusive() != v1::EXCLUSIVE_SESSIONS;
+  to.allow = {from.allow().begin(), from.allow().end()};
 }
 
 void ConvertLimits(const v1::Limits& from, LimitsConfig& to) {
@@ -289,6 +298,7 @@ void Render(const ExportConfig& from, v1::Export& to) {
   to.set_priority(from.priority);
   to.set_weight(from.weight);
   to.set_exclusive(from.nbd_excluded ? v1::EXCLUSIVE_EVERYBODY : v1::EXCLUSIVE_SESSIONS);
+  to.mutable_allow()->Assign(from.allow.begin(), from.allow.end());
 }
 
 absl::Status ParseJson(const std::string& file, const std::string& text, v1::Config& message) {

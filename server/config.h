@@ -28,13 +28,17 @@ struct ExportConfig {
   bool read_only = false;
   uint32_t priority = 1;
   uint32_t weight = 100;
-  bool nbd_excluded = true;  // a READ_WRITE session keeps NBD connections out
+  bool nbd_excluded = true;             // a READ_WRITE session keeps NBD connections out
+  std::vector<std::string> allow = {};  // who may open it (server/access.h); empty: everybody
   bool operator==(const ExportConfig&) const = default;
 };
 
 // What is listened on when a door is asked for and no address is said.
 inline constexpr char kNbdAddress[] = "127.0.0.1:10809";
 inline constexpr char kGrpcAddress[] = "unix:/run/sluice/grpc.sock";
+
+// In ExportConfig::allow: whoever comes over a unix socket. No certificate's name means it.
+inline constexpr char kAllowUnix[] = "unix";
 
 struct NbdConfig {
   std::vector<Address> listen;
@@ -45,13 +49,23 @@ struct NbdConfig {
       default_export;  // what the empty name means; empty: the only export, if there is only one
 };
 
+// TLS of a door over TCP: paths of PEM files.
+struct TlsConfig {
+  std::string cert;
+  std::string key;
+  std::string client_ca;
+  std::vector<std::string> admin;  // names of certificates that may use the control services
+};
+
 struct GrpcConfig {
   std::vector<Address> listen;  // empty: no gRPC door
   bool insecure_tcp = false;
   mode_t socket_mode = 0600;
   std::string socket_owner;
   uint32_t connections = 100;
+  uint32_t connections_per_host = 50;  // over TLS
   uint32_t lease_s = 30;
+  std::optional<TlsConfig> tls;  // of all its addresses of TCP
 };
 
 struct LimitsConfig {

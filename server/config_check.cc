@@ -82,11 +82,58 @@ std::string RefusedForNbd(const Address& address) {
                       "(--insecure-tcp)");
 }
 
+// Without TLS.
 std::string RefusedForGrpc(const Address& address) {
   if (address.kind == Address::Kind::kUnix) return "";
   return absl::StrCat(address.ToString(),
-                      " is plain TCP: whoever reaches it owns the data; listen on unix:PATH, or "
-                      "allow it with insecure_tcp: true (--insecure-tcp)");
+                      " is plain TCP: whoever reaches it owns the data; give tls (--tls-cert, "
+                      "--tls-key, --tls-client-ca), listen on unix:PATH, or allow it with "
+                      "insecure_tcp: true (--insecure-tcp)");
+}
+
+std::string RefusedForNobody(const Address&) { return ""; }
+
+bool IsCallerName(const std::string& name) {
+  return !name.empty() && name.size() <= 128 && IsPlainText(name);
+}
+
+Problem CheckCallerNames(const std::string& key, const std::vector<std::string>& names) {
+  if (auto p = CheckCount(key, names.size(), kMaxEntries)) return p;
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (IsCallerName(names[i])) continue;
+    return Wrong(absl::StrCat(key, "[", i, "]"),
+                 absl::StrCat(Quote(names[i]),
+                              " is no certificate's name: give 1 to 128 bytes of UTF-8 without "
+                              "control characters"));
+  }
+  return {};
+}
+
+Problem CheckTls(const GrpcConfig& grpc) {
+  const TlsConfig& tls = *grpc.tls;
+  const struct {
+    const char* key;
+    const std::string& path;
+    const char* what;
+  } files[] = {
+      {"grpc.tls.cert", tls.cert, "the server's certificate in PEM"},
+      {"grpc.tls.key", tls.key, "the private key of that certificate in PEM"},
+      {"grpc.tls.client_ca", tls.client_ca, "the authority of the clients' certificates in PEM"},
+  };
+  for (const auto& file : files) {
+    if (!file.path.empty() && file.path.find('\0') == std::string::npos) continue;
+    return Wrong(file.key, absl::StrCat("is missing: name a file with ", file.what));
+  }
+  if (grpc.insecure_tcp) {
+    return Wrong("grpc.insecure_tcp",
+                 "goes against tls, which serves every address of TCP: remove one");
+  }
+  if (std::none_of(grpc.listen.begin(), grpc.listen.end(),
+                   [](const Address& a) { return a.kind == Address::Kind::kTcp; })) {
+    return Wrong("grpc.tls",
+                 "serves nobody: listen on HOST:PORT too (port 10810 is ours), or remove it");
+  }
+  return CheckCallerNames("grpc.tls.admin", tls.admin);
 }
 
 Problem CheckDoors(Config& config) {
@@ -94,7 +141,15 @@ Problem CheckDoors(Config& config) {
     config.nbd.listen.push_back(*ParseAddress(kNbdAddress));
   }
   if (auto p = CheckDoor("nbd", config.nbd, RefusedForNbd)) return p;
-  if (auto p = CheckDoor("grpc", config.grpc, RefusedForGrpc)) return p;
+  const auto refused = config.grpc.tls.has_value() ? RefusedForNobody : RefusedForGrpc;
+  if (auto p = CheckDoor("grpc", config.grpc, refused)) return p;
+  if (config.grpc.tls.has_value()) {
+    if (auto p = CheckTls(config.grpc)) return p;
+  }
+  if (auto p =
+          CheckRange("grpc.connections_per_host", config.grpc.connections_per_host, 1, 10000)) {
+    return p;
+  }
   if (auto p = CheckRange("grpc.connections", config.grpc.connections, 1, 10000)) return p;
   if (auto p = CheckRange("grpc.lease_s", config.grpc.lease_s, 1, 3600)) return p;
   return {};
@@ -297,6 +352,7 @@ Problem CheckExports(const Config& config, const Names& names) {
     if (auto p = names.CheckKnown(key + ".volume", e.volume)) return p;
     if (auto p = CheckRange(key + ".priority", e.priority, 0, 2)) return p;
     if (auto p = CheckRange(key + ".weight", e.weight, 1, 1000)) return p;
+    if (auto p = CheckCallerNames(key + ".allow", e.allow)) return p;
   }
   if (!config.nbd.default_export.empty() && !seen.contains(config.nbd.default_export)) {
     return Wrong("nbd.default_export",

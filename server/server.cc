@@ -42,6 +42,20 @@ nbd::DoorOptions DoorOptionsOf(const LimitsConfig& limits) {
   return options;
 }
 
+absl::StatusOr<rpc::DoorOptions::Tls> TlsOptionsOf(const Config& config) {
+  rpc::DoorOptions::Tls tls;
+  tls.relay.files = {config.grpc.tls->cert, config.grpc.tls->key, config.grpc.tls->client_ca};
+  tls.relay.admins = config.grpc.tls->admin;
+  tls.relay.connections_per_host = config.grpc.connections_per_host;
+  tls.relay.handshake_timeout_ns = config.limits.handshake_timeout_s * kSecond;
+  std::vector<std::string> warnings;
+  auto context = TlsContext::Load(tls.relay.files, rpc::Relay::kProtocol, warnings);
+  for (const std::string& warning : warnings) Log(LogLevel::kWarning, warning);
+  if (!context.ok()) return context.status();
+  tls.context = *std::move(context);
+  return tls;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Create(const Config& config) {
@@ -161,6 +175,11 @@ absl::Status Server::OpenGrpc(const Config& config) {
   options.connections = config.grpc.connections;
   options.threads = std::max(1u, UsableCpus() / 2u);
   options.lease_ns = config.grpc.lease_s * kSecond;
+  if (config.grpc.tls.has_value()) {
+    auto tls = TlsOptionsOf(config);
+    if (!tls.ok()) return tls.status();
+    options.tls = *std::move(tls);
+  }
   grpc_ = std::make_unique<rpc::Door>(
       *reactors_, reactors_->at(0), *exports_, *epochs_, options,
       [this](const Export& exported, bool all, absl::AnyInvocable<void()> done) {
@@ -179,8 +198,8 @@ absl::Status Server::OpenGrpc(const Config& config) {
             });
       });
   for (const Address& address : config.grpc.listen) {
-    auto sockets = Listen(
-        address, {config.grpc.insecure_tcp, config.grpc.socket_mode, config.grpc.socket_owner});
+    auto sockets = Listen(address, {config.grpc.insecure_tcp || config.grpc.tls.has_value(),
+                                    config.grpc.socket_mode, config.grpc.socket_owner});
     if (!sockets.ok()) return sockets.status();
     for (auto& socket : *sockets) {
       listeners_.push_back({"grpc", std::make_unique<Listener>(
@@ -237,7 +256,8 @@ void Server::StartListening() {
 
 void Server::OnSignal(int signal) {
   if (signal == SIGHUP) {
-    Log(LogLevel::kWarning, "SIGHUP: ignored, for a changed config is read at start only");
+    Log(LogLevel::kInfo, "SIGHUP: certificates are read anew, the config is at start only");
+    if (grpc_ != nullptr) grpc_->ReloadTls();
     return;
   }
   if (signal == SIGUSR1) return worker_->Run([this] { LogStats(); });

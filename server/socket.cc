@@ -137,7 +137,7 @@ absl::StatusOr<std::vector<std::unique_ptr<ListeningSocket>>> ListenHost(
   std::vector<std::unique_ptr<ListeningSocket>> sockets;
   absl::Status missing;
   for (const addrinfo* at = found; at != nullptr; at = at->ai_next) {
-    if (!options.insecure_tcp && !IsLoopback(*at->ai_addr)) {
+    if (!options.beyond_loopback && !IsLoopback(*at->ai_addr)) {
       return absl::FailedPreconditionError(
           absl::StrCat("cannot listen on ", address.ToString(),
                        ": the name means an address beyond loopback; give 127.0.0.1 or [::1], or "
@@ -310,6 +310,7 @@ Peer DescribePeer(int fd) {
     getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size);
     peer.text = absl::StrCat("unix uid ", credentials.uid, " pid ", credentials.pid);
     peer.hash = static_cast<uint16_t>(absl::HashOf(credentials.uid));
+    peer.local = true;
     return peer;
   }
   const Address address = Numeric(name, length);

@@ -37,7 +37,7 @@ class ListeningSocket {
 };
 
 struct ListenOptions {
-  bool insecure_tcp = false;  // false: a name that resolves beyond loopback is refused
+  bool beyond_loopback = false;  // false: a name that resolves beyond loopback is refused
   mode_t socket_mode = 0600;
   std::string socket_owner;  // "USER:GROUP", "USER", ":GROUP" or empty
 };
@@ -54,8 +54,9 @@ absl::StatusOr<Address> AddressOf(int fd);
 
 // Who is at the other end of a connection.
 struct Peer {
-  std::string text;   // for the log: "127.0.0.1:4242" or "unix uid 0 pid 17"
-  uint16_t hash = 0;  // equal for connections of one client host (TCP) or user (unix)
+  std::string text;    // for the log: "127.0.0.1:4242" or "unix uid 0 pid 17"
+  uint16_t hash = 0;   // equal for connections of one client host (TCP) or user (unix)
+  bool local = false;  // over a unix socket
 };
 Peer DescribePeer(int fd);
 

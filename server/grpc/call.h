@@ -18,6 +18,7 @@
 #include "core/reactor.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "grpc/reflection/v1alpha/reflection.grpc.pb.h"
+#include "server/grpc/callers.h"
 #include "server/grpc/registry.h"
 #include "sluice/v1/block.grpc.pb.h"
 
@@ -104,6 +105,7 @@ struct Host {
   Host(Registry& its_registry, Reactor& its_reactor) : registry(its_registry), here(its_reactor) {}
   Registry& registry;
   Reactor& here;  // the registry's
+  Callers callers;
   v1::BlockService::AsyncService block;
   ::grpc::health::v1::Health::AsyncService health;
   ::grpc::reflection::v1alpha::ServerReflection::AsyncService reflection;

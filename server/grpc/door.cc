@@ -75,7 +75,13 @@ struct Door::Inside {
         connections(options.connections, std::move(room)),
         registry(reactors, here, exports, epochs, {options.lease_ns, 1000, SessionOptions()},
                  std::move(settle_nbd)),
-        host(registry, here) {}
+        host(registry, here) {
+    if (!options.tls.has_value()) return;
+    RelayOptions relay_options = options.tls->relay;
+    relay_options.frame_max = kFrameMax;
+    relay = std::make_unique<Relay>(clock, std::move(relay_options), options.tls->context,
+                                    host.callers, [this](int fd) { Deliver(fd); });
+  }
 
   // A connection, seen by a duplicate of its descriptor: the kernel tells when it is over.
   struct Watch : RingOp {
@@ -86,6 +92,7 @@ struct Door::Inside {
     std::list<Watch>::iterator self;
   };
   void Over(Watch& watch);
+  void Deliver(int fd);
   void StopServer();
   void Stopped();
 
@@ -100,6 +107,9 @@ struct Door::Inside {
   std::vector<std::thread> threads;
   std::thread stopper;
   std::latch no_calls{1};
+
+  SystemClock clock;
+  std::unique_ptr<Relay> relay;  // null: no TLS
 
   uint64_t last_id = 0;
   std::list<Watch> watches;
@@ -147,10 +157,17 @@ absl::Status Door::Start() {
     AwaitObservers(host, *queue);
     inside_->threads.emplace_back([&queue = *queue] { Loop(queue); });
   }
-  return absl::OkStatus();
+  return inside_->relay != nullptr ? inside_->relay->Start() : absl::OkStatus();
+}
+
+void Door::ReloadTls() {
+  if (inside_->relay != nullptr) inside_->relay->Reload();
 }
 
 void Door::Enter(int fd, const Peer& peer, Turnstile::Ticket ticket) {
+  if (inside_->relay != nullptr && !peer.local) {
+    return inside_->relay->Enter(fd, peer, std::move(ticket));
+  }
   const int watched = fcntl(fd, F_DUPFD_CLOEXEC, 0);
   const std::string name = absl::StrCat("grpc ", ++inside_->last_id, " (", peer.text, "): ");
   if (watched < 0) {
@@ -171,9 +188,13 @@ void Door::Enter(int fd, const Peer& peer, Turnstile::Ticket ticket) {
   };
   // Hang-up and errors are told unasked.
   static_cast<RingPoller&>(inside_->here.poller()).PollFd(watch, watched, 0);
+  inside_->Deliver(fd);
+}
+
+void Door::Inside::Deliver(int fd) {
   ::grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
   connection.fd = fd;
-  inside_->acceptor->HandleNewConnection(&connection);
+  acceptor->HandleNewConnection(&connection);
 }
 
 void Door::Inside::Over(Watch& watch) {
@@ -186,6 +207,7 @@ void Door::Inside::Over(Watch& watch) {
 void Door::Drain(absl::AnyInvocable<void()> done) {
   inside_->drained = std::move(done);
   inside_->host.draining.store(true);
+  if (inside_->relay != nullptr) inside_->relay->Drain();
   inside_->host.at_drain.Tell();
   inside_->registry.Drain([inside = inside_.get()] { inside->StopServer(); });
 }
@@ -201,6 +223,7 @@ void Door::Inside::StopServer() {
     for (const auto& queue : queues) queue->Shutdown();
     for (std::thread& thread : threads) thread.join();
     server = nullptr;
+    if (relay != nullptr) relay->Stop();
     here.Post([this] { Stopped(); });
   });
 }

@@ -4,14 +4,15 @@
 // connections; so connections are accepted by a Listener, behind a turnstile, and handed over by
 // their descriptors. Every limit that gRPC has is set.
 //
-// A connection is watched through a duplicate of its descriptor: it counts until both ends are done
-// with it.
+// Who comes over TCP passes the relay first, if there is TLS (relay.h). Any other connection is
+// watched through a duplicate of its descriptor: it counts until both ends are done with it.
 //
 // Lives on one reactor, which runs on a RingPoller; its calls are made there unless said otherwise.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
@@ -19,6 +20,7 @@
 #include "server/export_table.h"
 #include "server/grpc/epochs.h"
 #include "server/grpc/registry.h"
+#include "server/grpc/relay.h"
 #include "server/socket.h"
 #include "server/turnstile.h"
 
@@ -28,6 +30,11 @@ struct DoorOptions {
   uint32_t connections = 100;
   uint32_t threads = 1;  // of gRPC, each with a completion queue
   uint64_t lease_ns = 0;
+  struct Tls {
+    RelayOptions relay;  // the door knows frame_max
+    std::shared_ptr<const TlsContext> context;
+  };
+  std::optional<Tls> tls;  // of whoever comes over TCP
 };
 
 class Door {
@@ -48,6 +55,9 @@ class Door {
 
   // A new connection; `fd` is the door's from now on.
   void Enter(int fd, const Peer& peer, Turnstile::Ticket ticket);
+
+  // Reads the certificates anew. Any thread, after Start().
+  void ReloadTls();
 
   // What is in flight is finished and answered, what comes new is refused with UNAVAILABLE, streams
   // and connections end. `done` is called when all are gone. Once, after Start().

@@ -23,6 +23,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/functional/any_invocable.h"
 #include "core/reactor.h"
+#include "server/access.h"
 #include "server/export_table.h"
 #include "server/grpc/epochs.h"
 #include "server/grpc/op.h"
@@ -39,6 +40,7 @@ struct OpenAsk {
   Mode mode = Mode::kReadOnly;
   std::string client_id;
   std::string instance_id;
+  Identity identity;   // what the door vouches for
   std::string peer;    // for the log
   uint64_t epoch = 0;  // the one that must still be the newest; 0: any
   bool force = false;

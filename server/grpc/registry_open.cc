@@ -33,6 +33,12 @@ bool Conflict(Mode wanted, Mode held) {
   return wanted == Mode::kReadWrite || held == Mode::kReadWrite;
 }
 
+// A client_id is its owner's alone: another certificate that tells it is another client.
+bool IsSameClient(const OpenAsk& one, const OpenAsk& other) {
+  return one.client_id == other.client_id && one.identity.kind == other.identity.kind &&
+         one.identity.name == other.identity.name;
+}
+
 OpenAnswer Refusal(Reason reason, std::string text = "") {
   OpenAnswer answer;
   answer.refused = reason;
@@ -94,7 +100,9 @@ void Registry::Finished(const Kin& kin) {
 void Registry::Open(OpenAsk ask, absl::AnyInvocable<void(OpenAnswer)> answer) {
   if (draining_) return answer(Refusal(Reason::kDraining));
   const auto exported = exports_.Find(ask.export_name);
-  if (exported == nullptr) return answer(Refusal(Reason::kNotFound));
+  if (exported == nullptr || !MayOpen(static_cast<const Export&>(*exported).config, ask.identity)) {
+    return answer(Refusal(Reason::kNotFound));
+  }
   auto opening = std::make_shared<Opening>();
   opening->ask = std::move(ask);
   opening->answer = std::move(answer);
@@ -146,7 +154,7 @@ OpenAnswer Registry::Conflicting(Opening& opening) {
     for (const Holder* holder : held_[kin->name].holders) {
       const bool same = kin == opening.kin.front();
       const uint64_t left_ms = LeaseLeftMs(*holder);
-      if (same && holder->ask.client_id == ask.client_id) {
+      if (same && IsSameClient(holder->ask, ask)) {
         opening.displaced.push_back(holder->handle);
       } else if (!Conflict(ask.mode, holder->ask.mode)) {
         continue;
@@ -156,7 +164,9 @@ OpenAnswer Registry::Conflicting(Opening& opening) {
         OpenAnswer refusal = Refusal(
             Reason::kMountConflict,
             absl::StrCat("held ", ModeName(holder->ask.mode), " by ", Quote(holder->ask.client_id),
-                         same ? "" : absl::StrCat(" as export ", Quote(kin->name)),
+                         same || !MayOpen(kin->config, ask.identity)
+                             ? ""
+                             : absl::StrCat(" as export ", Quote(kin->name)),
                          ", its lease runs ", left_ms, " ms; wait, or take over with force"));
         refusal.holder = holder->ask.client_id;
         refusal.holder_lease_ms = left_ms;

@@ -40,7 +40,9 @@ void HandleOpen(UnaryPtr<v1::OpenVolumeRequest, v1::OpenVolumeResponse> call) {
   ask.mode = static_cast<Mode>(from.access_mode());
   ask.client_id = from.client_id();
   ask.instance_id = from.instance_id();
-  ask.peer = call->peer();
+  Caller caller = call->host().callers.Find(call->peer());
+  ask.identity = std::move(caller.identity);
+  ask.peer = std::move(caller.text);
   ask.epoch = from.epoch();
   ask.force = from.force();
   call->host().here.Post([call, ask = std::move(ask)]() mutable {

@@ -16,12 +16,19 @@ namespace {
 
 constexpr uint64_t kDrainNs = kSecond;  // for a peer to hear that we are shutting down
 
+// Plain NBD: the kernel vouches for a unix socket's peer, and nobody for an address.
+Identity IdentityOf(const Peer& peer) {
+  using Kind = Identity::Kind;
+  return {peer.local ? Kind::kUnixSocket : Kind::kAddress, "", false};
+}
+
 }  // namespace
 
 Welcome::Welcome(Roster& roster, Guest guest, Turnstile::Ticket handshake)
     : Member(roster, std::move(guest)),
       ticket_(std::move(handshake)),
-      handshake_(roster.door().exports()),
+      exports_(roster.door().exports(), IdentityOf(peer())),
+      handshake_(exports_),
       deadline_ns_(reactor().now_ns() + roster.door().options().handshake_timeout_ns) {}
 
 void Welcome::Start() noexcept {

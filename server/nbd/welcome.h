@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 
+#include "server/allowed_exports.h"
 #include "server/nbd/door.h"
 #include "server/nbd/handshake.h"
 #include "server/nbd/member.h"
@@ -37,6 +38,7 @@ class Welcome final : public Member {
   const Turnstile::Ticket ticket_;
   Turnstile::Ticket place_;  // held from GO on
   Exclusion::Seat seat_;     // as place_
+  const AllowedExports exports_;
   Handshake handshake_;
   uint64_t deadline_ns_;
   bool admitting_ = false;

@@ -76,13 +76,25 @@ def call(stub, request, timeout=30):
         raise Failed(reason(failed)) from failed
 
 
-class Channel:
-    """One connection to a server started with --grpc unix:PATH."""
+def read(path):
+    with open(path, 'rb') as file:
+        return file.read()
 
-    def __init__(self, server):
-        address = re.search(r' grpc=(\S+)', server.ready).group(1)
-        self.channel = grpc.insecure_channel(
-            address, options=[('grpc.use_local_subchannel_pool', 1)])
+
+class Channel:
+    """One connection to a server started with --grpc; over TLS if `tls` is an Issued of certs.py,
+    and then `authority` vouches for the server."""
+
+    def __init__(self, server, tls=None, authority=None):
+        addresses = sorted(re.findall(r' grpc=(\S+)', server.ready), reverse=tls is None)
+        address = addresses[0]  # of a door with both, the unix socket is the last
+        options = [('grpc.use_local_subchannel_pool', 1)]
+        if tls is None:
+            self.channel = grpc.insecure_channel(address, options=options)
+        else:
+            options.append(('grpc.ssl_target_name_override', 'localhost'))
+            self.channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(*(
+                read(path) for path in (authority.cert, tls.key, tls.cert))), options)
         self.block = block_pb2_grpc.BlockServiceStub(self.channel)
 
     def open(self, export='disk', client='a', mode=READ_WRITE, **more):

@@ -74,6 +74,17 @@ TEST(Cli, RefusalsNameTheFlagAndTheCure) {
   EXPECT_EQ(Error("serve --grpc 127.0.0.1:0 memory:1M").substr(0, 36),
             "--grpc: 127.0.0.1:0 is plain TCP: wh");
   EXPECT_EQ(Error("serve --grpc 127.0.0.1:0 --insecure-tcp memory:1M"), "ok");
+  EXPECT_EQ(Error("serve --grpc 0.0.0.0:1 --tls-cert c --tls-key k memory:1M").substr(0, 29),
+            "--tls-client-ca: is missing: ");
+  EXPECT_EQ(Error("serve --grpc unix:/x --tls-cert c --tls-key k --tls-client-ca a memory:1M")
+                .substr(0, 26),
+            "--tls-cert: serves nobody:");
+  const auto tls = Parse(
+      "serve --grpc 0.0.0.0:1 --nbd 0.0.0.0:2 --insecure-tcp --tls-cert c --tls-key k "
+      "--tls-client-ca a --tls-admin ops memory:1M");
+  ASSERT_TRUE(tls.ok()) << tls.status();
+  EXPECT_FALSE(tls->config.grpc.insecure_tcp);
+  EXPECT_EQ(tls->config.grpc.tls->admin, (std::vector<std::string>{"ops"}));
   EXPECT_EQ(Error("serve --http 127.0.0.1:0 memory:1M"),
             "--http: comes with a later release: remove it");
   EXPECT_EQ(Error("serve --nbd 0.0.0.0:1 memory:1M").substr(0, 47),

@@ -21,6 +21,12 @@ std::string With(const std::string& more) {
          "\ndisk { name: \"d\" memory_bytes: 1048576 }\nexport { name: \"e\" volume: \"d\" }\n";
 }
 
+// A gRPC door over TLS; `more` stands beside it.
+std::string Tls(const std::string& tls, const std::string& more = "") {
+  return "grpc { listen: \"0.0.0.0:1\" tls { " + tls + " }" + more + " }";
+}
+const std::string kFiles = "cert: \"c\" key: \"k\" client_ca: \"a\"";
+
 TEST(Config, ReadsTheWholeSchemaFromText) {
   const auto config = ParseConfig("f", R"(
     nbd { listen: "127.0.0.1:10809" listen: "unix:/run/s.sock" socket_mode: "0660"
@@ -34,7 +40,9 @@ TEST(Config, ReadsTheWholeSchemaFromText) {
     volume { name: "long" concat { leg: "ram" leg: "fast" } }
     volume { name: "part" slice { of: "long" offset_bytes: 1048576 size_bytes: 512 } }
     export { name: "fast" volume: "fast" description: "two drives" priority: 0 weight: 7 }
-    export { name: "part" volume: "part" read_only: true }
+    export { name: "part" volume: "part" read_only: true allow: "vm7" allow: "unix" }
+    grpc { listen: "[::]:10810" connections_per_host: 9
+           tls { cert: "/c" key: "/k" client_ca: "/a" admin: "ops" } }
     disk_roots: "/srv"
     limits { handshakes: 3 connections: 4 handshake_timeout_s: 5 payload_timeout_s: 6
              idle_timeout_s: 7 io_timeout_s: 8 drain_timeout_s: 9 requests_per_connection: 10
@@ -63,6 +71,13 @@ TEST(Config, ReadsTheWholeSchemaFromText) {
   EXPECT_EQ(config->exports[0].weight, 7u);
   EXPECT_EQ(config->exports[1].priority, 1u);
   EXPECT_TRUE(config->exports[1].read_only);
+  EXPECT_EQ(config->exports[1].allow, (std::vector<std::string>{"vm7", "unix"}));
+  EXPECT_EQ(config->grpc.connections_per_host, 9u);
+  ASSERT_TRUE(config->grpc.tls.has_value());
+  EXPECT_EQ(config->grpc.tls->cert, "/c");
+  EXPECT_EQ(config->grpc.tls->key, "/k");
+  EXPECT_EQ(config->grpc.tls->client_ca, "/a");
+  EXPECT_EQ(config->grpc.tls->admin, (std::vector<std::string>{"ops"}));
   EXPECT_EQ(config->limits.requests_per_connection, 10u);
   EXPECT_EQ(config->limits.idle_timeout_s, 7u);
   EXPECT_EQ(config->reactors, 2u);
@@ -171,6 +186,22 @@ INSTANTIATE_TEST_SUITE_P(
                 "sluice.conf:2: grpc.listen[0]: 127.0.0.1:1 is plain TCP"},
         BadText{"GrpcConnections", With("grpc { connections: 10001 }"),
                 "sluice.conf:1: grpc.connections: 10001 is out of range"},
+        BadText{"GrpcHost", With("grpc { connections_per_host: 10001 }"),
+                "sluice.conf:1: grpc.connections_per_host: 10001 is out of range"},
+        BadText{"TlsKey", With(Tls("cert: \"c\" client_ca: \"a\"")),
+                "sluice.conf:1: grpc.tls.key: is missing: name a file"},
+        BadText{"TlsAuthority", With(Tls("cert: \"c\" key: \"k\"")),
+                "sluice.conf:1: grpc.tls.client_ca: is missing: name a file"},
+        BadText{"TlsAdmin", With(Tls(kFiles + "\n admin: \"a\" admin: \"\"")),
+                "sluice.conf:2: grpc.tls.admin[1]: \"\" is no certificate's name"},
+        BadText{"TlsInsecure", With(Tls(kFiles, "\n insecure_tcp: true")),
+                "sluice.conf:2: grpc.insecure_tcp: goes against tls"},
+        BadText{"TlsForNobody", With("grpc { listen: \"unix:/x\" tls { " + kFiles + " } }"),
+                "sluice.conf:1: grpc.tls: serves nobody"},
+        BadText{"Allow",
+                "disk { name: \"d\" null_bytes: 512 } "
+                "export { name: \"e\" volume: \"d\" allow: \"a\" allow: \"b\\n\" }",
+                "sluice.conf:1: export[0].allow[1]: \"b\\n\" is no certificate's name"},
         BadText{"GrpcLease", With("grpc { lease_s: 3601 }"),
                 "sluice.conf:1: grpc.lease_s: 3601 is out of range"},
         BadText{"Http", With("http { }"), "sluice.conf:1: http: comes with a later release"},
@@ -214,6 +245,7 @@ TEST(Config, NestsFourVolumesDeep) { EXPECT_EQ(Error(With(Nested(4))), "ok"); }
 
 TEST(Config, AllowsTcpBeyondLoopbackOnlyWhenTold) {
   EXPECT_EQ(Error(With("nbd { listen: \"0.0.0.0:10809\" insecure_tcp: true }")), "ok");
+  EXPECT_EQ(Error(With(Tls(kFiles))), "ok");
 }
 
 TEST(Config, JsonErrorsNameTheKeysPath) {

@@ -270,7 +270,7 @@ TEST(Listen, ErrorsNameAddressAndCure) {
   const auto beyond = Listen(At("0.0.0.0:0"), {});
   EXPECT_THAT(std::string(beyond.status().message()), testing::HasSubstr("insecure_tcp"));
   ListenOptions options;
-  options.insecure_tcp = true;
+  options.beyond_loopback = true;
   EXPECT_TRUE(Listen(At("0.0.0.0:0"), options).ok());
   const auto first = Listen(At("127.0.0.1:0"), {});
   ASSERT_TRUE(first.ok());

@@ -69,6 +69,7 @@ class RegistryTest : public testing::Test {
     OpenAsk ask;
     ask.export_name = "disk";
     ask.client_id = client;
+    ask.identity.kind = Identity::Kind::kUnixSocket;
     ask.mode = mode;
     return ask;
   }

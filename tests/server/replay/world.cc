@@ -119,6 +119,7 @@ World::Opened World::Open(const std::string& client, const How& how) {
   ask.mode = how.mode;
   ask.force = how.force;
   ask.epoch = how.epoch;
+  ask.identity.kind = Identity::Kind::kUnixSocket;
   auto opened = std::make_shared<std::optional<rpc::OpenAnswer>>();
   On(reactors_->at(0), [this, ask, opened] {
     registry_->Open(ask, [opened](rpc::OpenAnswer answer) { *opened = std::move(answer); });
