@@ -273,6 +273,7 @@ void Server::LogStats() {
     auto& ring = static_cast<RingPoller&>(reactors_->at(disk->home()).poller());
     Log(LogLevel::kInfo, StatsLine(*disk, ring));
   }
+  if (grpc_ != nullptr) grpc_->LogStats();
 }
 
 void Server::BeginDrain() {

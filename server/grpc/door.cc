@@ -164,6 +164,16 @@ void Door::ReloadTls() {
   if (inside_->relay != nullptr) inside_->relay->Reload();
 }
 
+void Door::LogStats() const {
+  if (inside_->relay == nullptr) return;
+  const RelayCounts& counts = inside_->relay->counts();
+  Log(LogLevel::kInfo,
+      absl::StrCat("grpc tls: let in ", counts.let_in.value(), ", of one host too many ",
+                   counts.turned_away.value(), ", strangers ", counts.strangers.value(),
+                   ", closed for flooding ", counts.offenders.value(), ", came back too early ",
+                   counts.kept_out.value()));
+}
+
 void Door::Enter(int fd, const Peer& peer, Turnstile::Ticket ticket) {
   if (inside_->relay != nullptr && !peer.local) {
     return inside_->relay->Enter(fd, peer, std::move(ticket));

@@ -59,6 +59,9 @@ class Door {
   // Reads the certificates anew. Any thread, after Start().
   void ReloadTls();
 
+  // What has come of connections over TLS, in the log. Any thread.
+  void LogStats() const;
+
   // What is in flight is finished and answered, what comes new is refused with UNAVAILABLE, streams
   // and connections end. `done` is called when all are gone. Once, after Start().
   void Drain(absl::AnyInvocable<void()> done);

@@ -30,8 +30,15 @@ namespace sluice::rpc {
 namespace {
 
 constexpr uint64_t kLingerNs = 1 * kSecond;
-constexpr TokenBucket::Rate kLines{20, 2};  // of the log, about those who are refused
+constexpr uint64_t kLastAnswerNs = 5 * kSecond;  // to be taken, once gRPC has ended a connection
+constexpr TokenBucket::Rate kLines{20, 2};       // of the log, about those who are refused
 constexpr int kEvents = 64;
+
+// Of two times, 0 being never.
+uint64_t Sooner(uint64_t one_ns, uint64_t other_ns) {
+  if (one_ns == 0 || other_ns == 0) return std::max(one_ns, other_ns);
+  return std::min(one_ns, other_ns);
+}
 
 }  // namespace
 
@@ -74,6 +81,7 @@ class Relay::Loop {
     uint64_t wake_at_ns = 0;  // in timers_, unless 0
     bool listed = false;      // in runnable_
     bool begun = false;       // its handshake
+    uint64_t end_at_ns = 0;   // gRPC has ended it: the time that is left; 0: it has not
   };
   // What an event is about.
   static constexpr uint64_t kOrders = 0;
@@ -207,6 +215,7 @@ void Relay::Loop::OnEvent(const epoll_event& event) {
     guest.stream.TellOuter(readable, writable);
   } else {
     guest.stream.TellInner(readable, writable);
+    if (ends && guest.end_at_ns == 0) guest.end_at_ns = clock_.NowNs() + kLastAnswerNs;
   }
   List(guest);
 }
@@ -223,8 +232,8 @@ void Relay::Loop::WakeAt(Guest& guest, uint64_t at_ns) {
   if (at_ns != 0) timers_.emplace(at_ns, guest.id);
 }
 
-// Begins handshakes whose turn has come, ends those whose time is up, and goes on with who was
-// paused.
+// Begins handshakes whose turn has come, ends those and the last answers whose time is up, and goes
+// on with who was paused.
 void Relay::Loop::OnTime() {
   const uint64_t now_ns = clock_.NowNs();
   while (!timers_.empty() && timers_.begin()->first <= now_ns) {
@@ -233,6 +242,8 @@ void Relay::Loop::OnTime() {
     if (!std::exchange(guest.begun, true)) {
       WakeAt(guest, now_ns + options_.handshake_timeout_ns);
       List(guest);
+    } else if (guest.end_at_ns != 0 && guest.end_at_ns <= now_ns) {
+      Close(guest);
     } else if (guest.stream.state() == Relayed::State::kShaking) {
       counts.strangers.Add(1);
       Refuse(guest, "the handshake took too long");
@@ -291,7 +302,7 @@ void Relay::Loop::RunOne(Guest& guest) {
     case Relayed::State::kKnown:
       return LetIn(guest);
     case Relayed::State::kOpen:
-      WakeAt(guest, guest.stream.paused_until_ns());
+      WakeAt(guest, Sooner(guest.stream.paused_until_ns(), guest.end_at_ns));
       if (more) List(guest);
       return;
     case Relayed::State::kOver:

@@ -31,11 +31,16 @@ class RelayTest : public testing::Test {
     signal(SIGPIPE, SIG_IGN);
     authority_.Issue("vm7");
     authority_.Issue("ops");
+    Start(60 * kSecond);
+  }
+  ~RelayTest() override { Stop(); }
+
+  void Start(uint64_t handshake_ns) {
     RelayOptions options;
     options.files = authority_.files();
     options.admins = {"ops"};
     options.frame_max = 64 * 1024;
-    options.handshake_timeout_ns = kSecond;
+    options.handshake_timeout_ns = handshake_ns;
     std::vector<std::string> warnings;
     auto context = TlsContext::Load(options.files, Relay::kProtocol, warnings);
     EXPECT_TRUE(context.ok()) << context.status();
@@ -43,11 +48,11 @@ class RelayTest : public testing::Test {
                                      [this](int fd) { Deliver(fd); });
     EXPECT_TRUE(relay_->Start().ok());
   }
-  ~RelayTest() override {
-    if (relay_ == nullptr) return;
+  void Stop() {
     relay_->Drain();
     relay_->Stop();
     for (std::thread& echo : echoes_) echo.join();
+    echoes_.clear();
   }
 
   // On the relay's thread.
@@ -55,6 +60,7 @@ class RelayTest : public testing::Test {
     const Caller caller = callers_.Find(PeerOf(fd));
     if (caller.identity.name == "ops") admins_ += caller.identity.admin ? 1 : 0;
     if (caller.identity.name == "vm7") others_ += caller.identity.admin ? 0 : 1;
+    last_ = fd;
     echoes_.emplace_back([fd] {
       const int flags = fcntl(fd, F_GETFL);
       fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
@@ -88,8 +94,8 @@ class RelayTest : public testing::Test {
   std::unique_ptr<TlsClient> Connect(const std::string& name) {
     return std::make_unique<TlsClient>(Connect(), authority_, name);
   }
-  bool Becomes(const std::function<bool()>& condition) {
-    for (int i = 0; i < 500 && !condition(); ++i) usleep(10'000);
+  bool Becomes(const std::function<bool()>& condition, int seconds = 5) {
+    for (int i = 0; i < 100 * seconds && !condition(); ++i) usleep(10'000);
     return condition();
   }
 
@@ -98,6 +104,7 @@ class RelayTest : public testing::Test {
   Callers callers_;
   Turnstile turnstile_{1000};
   std::atomic<int> admins_{0}, others_{0};
+  std::atomic<int> last_{-1};        // delivered
   std::vector<std::thread> echoes_;  // the relay's thread's, until it has stopped
   std::unique_ptr<Relay> relay_;
 };
@@ -152,6 +159,8 @@ TEST_F(RelayTest, AStrangerIsNeverDelivered) {
 }
 
 TEST_F(RelayTest, ASilentHandshakeIsCut) {
+  Stop();
+  Start(kSecond / 2);
   const int silent = Connect();
   char byte = 0;
   EXPECT_LE(recv(silent, &byte, 1, 0), 0);
@@ -185,13 +194,21 @@ TEST_F(RelayTest, WhoDoesNotReadIsNotReadFor) {
   });
   usleep(300'000);
   EXPECT_FALSE(sent.load());
-  relay_->Drain();
-  relay_->Stop();
+  Stop();
   sender.join();
-  for (std::thread& echo : echoes_) echo.join();
-  echoes_.clear();
-  relay_ = nullptr;
   EXPECT_EQ(turnstile_.inside(), 0u);
+  Start(60 * kSecond);
+}
+
+TEST_F(RelayTest, WhoDoesNotTakeTheLastAnswerIsLetGoOf) {
+  const std::string talk = Greeting() + Talk(500);
+  const auto client = Connect("vm7");
+  std::thread sender([&] { client->Send(talk); });
+  usleep(1'000'000);
+  shutdown(last_, SHUT_RDWR);
+  EXPECT_FALSE(Becomes([&] { return turnstile_.inside() == 0; }, 1));
+  EXPECT_TRUE(Becomes([&] { return turnstile_.inside() == 0; }, 10));
+  sender.join();
 }
 
 TEST_F(RelayTest, ReloadingAndComingAndGoingDisturbNobody) {
