@@ -38,6 +38,7 @@ void Release(Bio& bio) noexcept {
     ++parent->finished;
     const uint32_t done = bio.length - bio.resid;
     parent->resid -= std::min(parent->resid, done);
+    parent->stage_ns = std::max(parent->stage_ns, bio.stage_ns);  // its last stage began then
   }
   bio.release(bio);
   if (parent != nullptr) Done(*parent, error);

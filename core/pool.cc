@@ -37,14 +37,14 @@ BioPool::BioPool(uint32_t credits, uint32_t reactors)
 
 bool BioPool::Reserve(uint32_t cells) noexcept {
   SLUICE_CHECK(cells <= credits_);
-  if (cells > credits_ - reserved_) return false;
-  reserved_ += cells;
+  if (cells > credits_ - reserved()) return false;
+  reserved_.store(reserved() + cells, std::memory_order_relaxed);
   return true;
 }
 
 void BioPool::Unreserve(uint32_t cells) noexcept {
-  SLUICE_CHECK(cells <= reserved_);
-  reserved_ -= cells;
+  SLUICE_CHECK(cells <= reserved());
+  reserved_.store(reserved() - cells, std::memory_order_relaxed);
 }
 
 BufferPool::BufferPool(size_t bytes) : arena_(bytes, kHugePage), blocks_(bytes / kBlockMin) {
@@ -54,7 +54,7 @@ BufferPool::BufferPool(size_t bytes) : arena_(bytes, kHugePage), blocks_(bytes /
   for (size_t unit = blocks_.size(); unit >= kUnits; unit -= kUnits) {
     PushFree(static_cast<uint32_t>(unit - kUnits), kOrders - 1);
   }
-  free_bytes_ = bytes;
+  free_bytes_.store(bytes, std::memory_order_relaxed);
 }
 
 void BufferPool::PushFree(uint32_t unit, int order) noexcept {
@@ -95,7 +95,7 @@ uint32_t BufferPool::TakeBlock(int order) noexcept {
   }
   blocks_[unit].order = static_cast<uint8_t>(order);
   blocks_[unit].state = Block::kTaken;
-  free_bytes_ -= size_t{kBlockMin} << order;
+  free_bytes_.store(free_bytes() - (size_t{kBlockMin} << order), std::memory_order_relaxed);
   return unit;
 }
 
@@ -104,7 +104,7 @@ void BufferPool::GiveBlock(uint32_t unit) noexcept {
   blocks_[unit].state = Block::kInside;
   int order = blocks_[unit].order;
   Poison(arena_.base() + size_t{unit} * kBlockMin, size_t{kBlockMin} << order);
-  free_bytes_ += size_t{kBlockMin} << order;
+  free_bytes_.store(free_bytes() + (size_t{kBlockMin} << order), std::memory_order_relaxed);
   while (order < kOrders - 1) {
     const uint32_t buddy = unit ^ (1U << order);
     if (blocks_[buddy].state != Block::kFree || blocks_[buddy].order != order) break;
@@ -117,7 +117,7 @@ void BufferPool::GiveBlock(uint32_t unit) noexcept {
 
 uint16_t BufferPool::Take(uint32_t bytes, Segment* segs) noexcept {
   SLUICE_CHECK(bytes > 0 && bytes <= kMaxTransfer);
-  if (AlignUp(bytes, kBlockMin) > free_bytes_) return 0;
+  if (AlignUp(bytes, kBlockMin) > free_bytes()) return 0;
   // One block that fits, else ever smaller ones while kMaxSegments of them can still do it.
   int order = std::bit_width((bytes - 1) / kBlockMin);
   uint16_t count = 0;

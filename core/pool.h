@@ -11,6 +11,7 @@
 #endif
 
 #include <algorithm>
+#include <atomic>
 #include <boost/intrusive/list.hpp>
 #include <cstddef>
 #include <cstdint>
@@ -156,13 +157,13 @@ class BioPool {
   SegmentList* NewList() noexcept { return lists_.New(); }
   void DeleteList(SegmentList* list) noexcept { lists_.Delete(list); }
 
-  uint32_t credits() const { return credits_; }
-  uint32_t reserved() const { return reserved_; }
+  uint32_t credits() const { return credits_; }                                    // any thread
+  uint32_t reserved() const { return reserved_.load(std::memory_order_relaxed); }  // any thread
   size_t used() const { return cells_.used(); }
 
  private:
-  uint32_t credits_;
-  uint32_t reserved_ = 0;
+  const uint32_t credits_;
+  std::atomic<uint32_t> reserved_{0};  // written by the reactor alone, without read-modify-write
   Slab<BioCell> cells_;
   Slab<SegmentList> lists_;
 };
@@ -187,8 +188,8 @@ class BufferPool {
 
   char* base() const { return arena_.base(); }
   size_t hot_bytes() const { return std::min(arena_.bytes(), kHotBytes); }
-  size_t bytes() const { return arena_.bytes(); }
-  size_t free_bytes() const { return free_bytes_; }
+  size_t bytes() const { return arena_.bytes(); }                                    // any thread
+  size_t free_bytes() const { return free_bytes_.load(std::memory_order_relaxed); }  // any thread
 
  private:
   static constexpr int kOrders = 9;  // 4 KiB << 8 = 1 MiB
@@ -211,8 +212,8 @@ class BufferPool {
 
   Arena arena_;
   std::vector<Block> blocks_;
-  uint32_t heads_[2][kOrders];  // the hot part first
-  size_t free_bytes_ = 0;
+  uint32_t heads_[2][kOrders];         // the hot part first
+  std::atomic<size_t> free_bytes_{0};  // written by the reactor alone, as reserved_ above
 };
 
 }  // namespace sluice

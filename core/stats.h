@@ -22,7 +22,19 @@ class Counter {
   std::atomic<uint64_t> value_{0};
 };
 
-// Bucket i counts values in [2^(i-1), 2^i); bucket 0 counts zeroes.
+// What there is now: it rises and falls.
+class Gauge {
+ public:
+  void Add(uint64_t n) noexcept { Set(value() + n); }
+  void Sub(uint64_t n) noexcept { Set(value() - n); }
+  void Set(uint64_t n) noexcept { value_.store(n, std::memory_order_relaxed); }
+  uint64_t value() const noexcept { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<uint64_t> value_{0};
+};
+
+// Bucket i counts values in [2^(i-1), 2^i); bucket 0 counts zeroes. The last one all larger ones.
 class Histogram {
  public:
   static constexpr int kBuckets = 40;
@@ -33,10 +45,31 @@ class Histogram {
   }
   uint64_t bucket(int i) const noexcept { return buckets_[i].value(); }
   uint64_t sum() const noexcept { return sum_.value(); }
+  uint64_t count() const noexcept {
+    uint64_t all = 0;
+    for (const Counter& bucket : buckets_) all += bucket.value();
+    return all;
+  }
 
  private:
   Counter buckets_[kBuckets];
   Counter sum_;
+};
+
+// Errors by a small number: an errno, or a door's own code. The last one is all larger ones.
+class ErrorCounts {
+ public:
+  static constexpr int kCodes = 136;  // Linux has errnos up to 133
+  void Add(int code) noexcept { by_code_[code >= 0 && code < kCodes ? code : kCodes - 1].Add(1); }
+  uint64_t of(int code) const noexcept { return by_code_[code].value(); }
+  uint64_t total() const noexcept {
+    uint64_t all = 0;
+    for (const Counter& counter : by_code_) all += counter.value();
+    return all;
+  }
+
+ private:
+  Counter by_code_[kCodes];
 };
 
 // The stages of a request; each histogram holds the nanoseconds that the stage took.

@@ -74,7 +74,8 @@ void Declare(CLI::App& app, CLI::App& serve, Words& words) {
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   DeclareTls(serve, words);
-  serve.add_option("--http", words.http, "comes with a later release")->option_text("ADDR");
+  serve.add_option("--http", words.http, "serve /metrics, /healthz and /readyz at ADDR")
+      ->option_text("ADDR");
   serve.add_option("--bufq", words.bufq, "queueing strategy (--list-strategies)")
       ->option_text("STRATEGY");
   serve.add_flag("--buffered", words.buffered, "through the page cache instead of O_DIRECT");
@@ -96,7 +97,7 @@ void Declare(CLI::App& app, CLI::App& serve, Words& words) {
                   "seconds that requests in flight have on SIGTERM")
       ->option_text("S [30]");
   serve.add_flag("--insecure-tcp", words.insecure_tcp,
-                 "allow plain TCP: NBD beyond loopback, gRPC without TLS at all");
+                 "allow plain TCP: NBD and HTTP beyond loopback, gRPC without TLS at all");
   serve.add_option("--socket-mode", words.socket_mode, "permissions of unix sockets")
       ->option_text("MODE [0600]");
   serve.add_option("--socket-owner", words.socket_owner, "owner of unix sockets")
@@ -172,6 +173,7 @@ std::string FlagOf(const std::string& key) {
   if (key.starts_with("nbd.listen")) return "--nbd";
   if (key.starts_with("grpc.listen")) return "--grpc";
   if (key.starts_with("grpc.tls.admin")) return "--tls-admin";
+  if (key.starts_with("http.listen")) return "--http";
   const auto found = kFlags.find(key);
   return found == kFlags.end() ? key : found->second;
 }
@@ -187,9 +189,6 @@ absl::Status AddressesOf(const char* flag, const std::vector<std::string>& texts
 }
 
 absl::StatusOr<Config> ConfigOf(const CLI::App& serve, const Words& words) {
-  if (serve.count("--http") != 0) {
-    return Wrong("--http", "comes with a later release: remove it");
-  }
   Config config;
   if (auto status = AddressesOf("--nbd", words.nbd, config.nbd.listen); !status.ok()) {
     return status;
@@ -197,20 +196,25 @@ absl::StatusOr<Config> ConfigOf(const CLI::App& serve, const Words& words) {
   if (auto status = AddressesOf("--grpc", words.grpc, config.grpc.listen); !status.ok()) {
     return status;
   }
+  if (serve.count("--http") != 0) {
+    auto status = AddressesOf("--http", {words.http}, config.http.listen);
+    if (!status.ok()) return status;
+  }
   const bool tls = serve.count("--tls-cert") + serve.count("--tls-key") +
                        serve.count("--tls-client-ca") + serve.count("--tls-admin") >
                    0;
   if (tls) {
     config.grpc.tls = {words.tls_cert, words.tls_key, words.tls_client_ca, words.tls_admin};
   }
-  config.nbd.insecure_tcp = words.insecure_tcp;
+  config.nbd.insecure_tcp = config.http.insecure_tcp = words.insecure_tcp;
   config.grpc.insecure_tcp = words.insecure_tcp && !tls;
   if (serve.count("--socket-mode") != 0) {
     const auto mode = ParseSocketMode(words.socket_mode);
     if (!mode.ok()) return Wrong("--socket-mode", mode.status().message());
-    config.nbd.socket_mode = config.grpc.socket_mode = *mode;
+    config.nbd.socket_mode = config.grpc.socket_mode = config.http.socket_mode = *mode;
   }
-  config.nbd.socket_owner = config.grpc.socket_owner = words.socket_owner;
+  config.nbd.socket_owner = config.grpc.socket_owner = config.http.socket_owner =
+      words.socket_owner;
   config.state_dir = words.state_dir;
   if (serve.count("--reactors") != 0 && words.reactors == 0) {
     return Wrong("--reactors", "0 is out of range: give 1 to 64");

@@ -94,7 +94,7 @@ int LineOf(const Tree& root, const std::string& key) {
   return line + 1;
 }
 
-// What both doors have: where they listen, and with which rights.
+// What all doors have: where they listen, and with which rights.
 template <typename From, typename To>
 Problem ConvertDoor(const std::string& block, const From& from, To& to) {
   for (int i = 0; i < from.listen_size(); ++i) {
@@ -119,6 +119,10 @@ Problem ConvertDoors(const v1::Config& from, Config& to) {
   if (auto p = ConvertDoor("nbd", from.nbd(), to.nbd)) return p;
   if (from.has_nbd() && to.nbd.listen.empty()) to.nbd.listen.push_back(*ParseAddress(kNbdAddress));
   to.nbd.default_export = from.nbd().default_export();
+  if (auto p = ConvertDoor("http", from.http(), to.http)) return p;
+  if (from.has_http() && to.http.listen.empty()) {
+    to.http.listen.push_back(*ParseAddress(kHttpAddress));
+  }
   if (!from.has_grpc()) return {};
   if (auto p = ConvertDoor("grpc", from.grpc(), to.grpc)) return p;
   if (to.grpc.listen.empty()) to.grpc.listen.push_back(*ParseAddress(kGrpcAddress));
@@ -221,7 +225,6 @@ void ConvertLimits(const v1::Limits& from, LimitsConfig& to) {
 }
 
 Problem Convert(const v1::Config& from, Config& to) {
-  if (from.has_http()) return Wrong("http", "comes with a later release: remove the block");
   if (auto p = ConvertDoors(from, to)) return p;
   to.topology.disks.resize(static_cast<size_t>(from.disk_size()));
   for (int i = 0; i < from.disk_size(); ++i) {

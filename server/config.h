@@ -36,6 +36,7 @@ struct ExportConfig {
 // What is listened on when a door is asked for and no address is said.
 inline constexpr char kNbdAddress[] = "127.0.0.1:10809";
 inline constexpr char kGrpcAddress[] = "unix:/run/sluice/grpc.sock";
+inline constexpr char kHttpAddress[] = "127.0.0.1:10811";
 
 // In ExportConfig::allow: whoever comes over a unix socket. No certificate's name means it.
 inline constexpr char kAllowUnix[] = "unix";
@@ -68,6 +69,13 @@ struct GrpcConfig {
   std::optional<TlsConfig> tls;  // of all its addresses of TCP
 };
 
+struct HttpConfig {
+  std::vector<Address> listen;  // empty: no HTTP door
+  bool insecure_tcp = false;
+  mode_t socket_mode = 0600;
+  std::string socket_owner;
+};
+
 struct LimitsConfig {
   uint32_t handshakes = 100;
   uint32_t connections = 1000;
@@ -83,6 +91,7 @@ struct LimitsConfig {
 struct Config {
   NbdConfig nbd;
   GrpcConfig grpc;
+  HttpConfig http;
   TopologySpec topology;
   std::vector<ExportConfig> exports;
   std::vector<std::string> disk_roots;

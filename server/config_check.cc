@@ -136,6 +136,14 @@ Problem CheckTls(const GrpcConfig& grpc) {
   return CheckCallerNames("grpc.tls.admin", tls.admin);
 }
 
+std::string RefusedForHttp(const Address& address) {
+  if (address.IsLocal()) return "";
+  return absl::StrCat(address.ToString(),
+                      " is plain TCP beyond loopback: whoever reaches it learns what is served and "
+                      "how much; listen on 127.0.0.1, [::1] or unix:PATH, or allow it with "
+                      "insecure_tcp: true (--insecure-tcp)");
+}
+
 Problem CheckDoors(Config& config) {
   if (config.nbd.listen.empty() && config.grpc.listen.empty()) {
     config.nbd.listen.push_back(*ParseAddress(kNbdAddress));
@@ -150,6 +158,7 @@ Problem CheckDoors(Config& config) {
           CheckRange("grpc.connections_per_host", config.grpc.connections_per_host, 1, 10000)) {
     return p;
   }
+  if (auto p = CheckDoor("http", config.http, RefusedForHttp)) return p;
   if (auto p = CheckRange("grpc.connections", config.grpc.connections, 1, 10000)) return p;
   if (auto p = CheckRange("grpc.lease_s", config.grpc.lease_s, 1, 3600)) return p;
   return {};

@@ -163,6 +163,12 @@ Disk* ConfiguredDisks::AsDisk(const Target* target) const {
   return found == disks_.end() ? nullptr : *found;
 }
 
+// A disk is taken off the list, with the mutex held, before it ends.
+void ConfiguredDisks::ForEach(absl::FunctionRef<void(const Disk&)> look) const {
+  const std::lock_guard lock(mutex_);
+  for (const Disk* disk : disks_) look(*disk);
+}
+
 std::vector<Disk*> ConfiguredDisks::disks() const {
   const std::lock_guard lock(mutex_);
   return disks_;

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "core/reactor.h"
 #include "core/worker.h"
 #include "server/config.h"
@@ -52,6 +53,9 @@ class ConfiguredDisks final : public DiskFactory {
   Disk* AsDisk(const Target* target) const;
   // Those that are open, null ones excepted. They stay while their topology does. Any thread.
   std::vector<Disk*> disks() const;
+  // The same, each of which stays until `look` returns, which is short and calls nothing here. Any
+  // thread.
+  void ForEach(absl::FunctionRef<void(const Disk&)> look) const;
 
  private:
   struct Ending {

@@ -15,7 +15,8 @@ std::vector<std::string> StandsOn(const ExportTable::Entry& entry) {
   return entry.stands_on.empty() ? std::vector{entry.config.volume} : entry.stands_on;
 }
 
-std::shared_ptr<const Export> MakeExport(const ExportTable::Entry& entry, uint16_t first_flow) {
+std::shared_ptr<const Export> MakeExport(const ExportTable::Entry& entry, uint16_t first_flow,
+                                         std::shared_ptr<ExportStats> stats) {
   const Limits& limits = entry.target->limits();
   auto made = std::make_shared<Export>();
   made->name = entry.config.name;
@@ -33,6 +34,7 @@ std::shared_ptr<const Export> MakeExport(const ExportTable::Entry& entry, uint16
   made->keep = entry.keep;
   made->target = entry.target;
   made->stands_on = StandsOn(entry);
+  made->stats = std::move(stats);
   made->prio = static_cast<uint8_t>(entry.config.priority);
   made->nbd_excluded = entry.config.nbd_excluded;
   made->first_flow = first_flow;
@@ -67,7 +69,9 @@ ExportTable::ExportTable(const std::vector<Entry>& entries, std::string_view def
     while (there == nullptr && taken.contains(free)) free += kFlowsPerExport;
     const uint32_t flow = there != nullptr ? there->first_flow : free;
     taken.insert(flow);
-    list_.push_back(same ? there : MakeExport(entry, static_cast<uint16_t>(flow)));
+    auto stats = there != nullptr ? there->stats : std::make_shared<ExportStats>();
+    list_.push_back(same ? there
+                         : MakeExport(entry, static_cast<uint16_t>(flow), std::move(stats)));
     by_name_.emplace(entry.config.name, list_.back());
   }
   if (!default_export.empty()) {

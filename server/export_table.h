@@ -12,6 +12,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "core/target.h"
+#include "server/client_stats.h"
 #include "server/config.h"
 #include "server/exclusion.h"
 #include "server/export.h"
@@ -30,6 +31,9 @@ struct Export : ExportInfo, std::enable_shared_from_this<Export> {
   // Its NBD connections, or a session that wants to be the only writer and that NBD is excluded by.
   bool nbd_excluded = true;
   mutable Exclusion exclusion;
+
+  // Shared with the export of this name that was there before it.
+  std::shared_ptr<ExportStats> stats = std::make_shared<ExportStats>();
 
   // Admissions of new connections, for the doors (server/nbd/door.h).
   mutable std::atomic<uint64_t> admissions_begun{0};
@@ -57,7 +61,7 @@ class ExportTable final : public ExportDirectory {
   };
   // `default_export` is what the empty name means; empty: the only entry, if there is only one.
   // What is as it was in `old` stays the same Export, and every export of the same name keeps its
-  // flows.
+  // flows and its counters.
   ExportTable(const std::vector<Entry>& entries, std::string_view default_export,
               const ExportTable* old = nullptr);
 

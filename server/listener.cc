@@ -22,10 +22,11 @@ constexpr uint64_t kWarnEveryNs = 10 * kSecond;
 }  // namespace
 
 Listener::Listener(Reactor& reactor, std::unique_ptr<ListeningSocket> socket, Turnstile& turnstile,
-                   Enter enter)
+                   ListenerStats& stats, Enter enter)
     : reactor_(reactor),
       socket_(std::move(socket)),
       turnstile_(turnstile),
+      stats_(stats),
       enter_(std::move(enter)) {
   accept_.owner = this;
   accept_.done = [](RingOp& op) noexcept { static_cast<AcceptOp&>(op).owner->Accepted(op.result); };
@@ -52,11 +53,15 @@ void Listener::Accepted(int result) noexcept {
     return Finish();
   }
   if (result >= 0) {
+    stats_.accepted.Add(1);
     waiting_fd_ = result;
-    return LetIn();
+    LetIn();
+    if (waiting_fd_ >= 0) stats_.delayed.Add(1);
+    return;
   }
   // The peer was gone before it was accepted, or a signal came: accept(2), "Error handling".
   if (result == -ECONNABORTED || result == -EINTR || result == -EPROTO) return Accept();
+  stats_.errors.Add(1);
   const uint64_t now_ns = reactor_.now_ns();
   if (warned_ns_ == 0 || now_ns - warned_ns_ >= kWarnEveryNs) {
     warned_ns_ = now_ns;

@@ -10,19 +10,27 @@
 #include "absl/functional/any_invocable.h"
 #include "core/poller.h"
 #include "core/reactor.h"
+#include "core/stats.h"
 #include "server/socket.h"
 #include "server/turnstile.h"
 
 namespace sluice {
+
+// Written by the listeners' reactor, read by any thread; the listeners of one door share it.
+struct ListenerStats {
+  Counter accepted;
+  Counter errors;   // of accept(2): no descriptor, no memory
+  Counter delayed;  // accepted, and kept waiting by a full turnstile
+};
 
 class Listener {
  public:
   // Takes the connected descriptor and its right to be in a handshake.
   using Enter = absl::AnyInvocable<void(int fd, Turnstile::Ticket ticket)>;
 
-  // The reactor runs on a RingPoller. Any thread.
+  // The reactor runs on a RingPoller; `stats` outlives the listener. Any thread.
   Listener(Reactor& reactor, std::unique_ptr<ListeningSocket> socket, Turnstile& turnstile,
-           Enter enter);
+           ListenerStats& stats, Enter enter);
   ~Listener();  // REQUIRES: never started, or stopped
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
@@ -55,6 +63,7 @@ class Listener {
   Reactor& reactor_;
   std::unique_ptr<ListeningSocket> socket_;
   Turnstile& turnstile_;
+  ListenerStats& stats_;
   Enter enter_;
   AcceptOp accept_;
   BackOff back_off_;

@@ -56,6 +56,12 @@ absl::StatusOr<rpc::DoorOptions::Tls> TlsOptionsOf(const Config& config) {
   return tls;
 }
 
+void AddArrivals(const ListenerStats& arrivals, DoorSnapshot& to) {
+  to.accepted = arrivals.accepted.value();
+  to.accept_errors = arrivals.errors.value();
+  to.delayed = arrivals.delayed.value();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Create(const Config& config) {
@@ -86,7 +92,23 @@ absl::Status Server::OpenState(Config& config) {
   return grpc ? absl::OkStatus() : rpc::DurableEpochs::SpendAll(*state_);
 }
 
+// Before all else, so that a start that takes its time can be watched.
+absl::Status Server::OpenHttp(const HttpConfig& http) {
+  std::vector<std::unique_ptr<ListeningSocket>> sockets;
+  for (const Address& address : http.listen) {
+    auto opened = Listen(address, {http.insecure_tcp, http.socket_mode, http.socket_owner});
+    if (!opened.ok()) return opened.status();
+    for (auto& socket : *opened) sockets.push_back(std::move(socket));
+  }
+  if (sockets.empty()) return absl::OkStatus();
+  auto door = http::Door::Open(std::move(sockets), watch_.MakePages());
+  if (!door.ok()) return door.status();
+  http_ = *std::move(door);
+  return absl::OkStatus();
+}
+
 absl::Status Server::Build(Config config) {
+  if (auto status = OpenHttp(config.http); !status.ok()) return status;
   if (auto status = OpenState(config); !status.ok()) return status;
   drain_timeout_ns_ = config.limits.drain_timeout_s * kSecond;
   const uint16_t count =
@@ -125,7 +147,33 @@ absl::Status Server::Build(Config config) {
                              {nbd_clients_.get()}, state_.get(), clock_};
   control_ = std::make_unique<Control>(house, std::move(config), std::move(made_),
                                        std::move(topology_), start_);
+  AttachWatch();
   return absl::OkStatus();
+}
+
+void Server::AttachWatch() {
+  StatsSources sources;
+  sources.clock = &clock_;
+  sources.started_ns = clock_.NowNs();
+  sources.reactors = reactors_.get();
+  for (uint16_t id = 0; id < reactors_->size(); ++id) {
+    sources.rings.push_back(&static_cast<RingPoller&>(reactors_->at(id).poller()));
+  }
+  sources.disks = factory_.get();
+  sources.exports = exports_.get();
+  sources.doors.push_back([this] {
+    DoorSnapshot door = nbd_->Snapshot();
+    AddArrivals(nbd_arrivals_, door);
+    return door;
+  });
+  if (grpc_ != nullptr) {
+    sources.doors.push_back([this] {
+      DoorSnapshot door = grpc_->Snapshot();
+      AddArrivals(grpc_arrivals_, door);
+      return door;
+    });
+  }
+  watch_.Attach(std::move(sources));
 }
 
 absl::Status Server::OpenDoors(const Config& config) {
@@ -156,7 +204,7 @@ absl::Status Server::OpenNbd(const NbdConfig& nbd) {
     for (auto& socket : *sockets) {
       listeners_.push_back({"nbd", std::make_unique<Listener>(
                                        reactors_->at(0), std::move(socket), nbd_->handshakes(),
-                                       [this](int fd, Turnstile::Ticket ticket) {
+                                       nbd_arrivals_, [this](int fd, Turnstile::Ticket ticket) {
                                          TuneConnection(fd);
                                          Peer peer = DescribePeer(fd);
                                          nbd_->Enter(std::make_unique<PlainTransport>(fd),
@@ -204,7 +252,7 @@ absl::Status Server::OpenGrpc(const Config& config) {
     for (auto& socket : *sockets) {
       listeners_.push_back({"grpc", std::make_unique<Listener>(
                                         reactors_->at(0), std::move(socket), grpc_->connections(),
-                                        [this](int fd, Turnstile::Ticket ticket) {
+                                        grpc_arrivals_, [this](int fd, Turnstile::Ticket ticket) {
                                           TuneConnection(fd);
                                           grpc_->Enter(fd, DescribePeer(fd), std::move(ticket));
                                         })});
@@ -220,6 +268,11 @@ int Server::Run() {
   for (const auto& [door, listener] : listeners_) {
     absl::StrAppend(&ready, " ", door, "=", listener->address().ToString());
   }
+  if (http_ != nullptr) {
+    for (const std::string& address : http_->Addresses()) {
+      absl::StrAppend(&ready, " http=", address);
+    }
+  }
   for (uint16_t id = 0; id < reactors_->size(); ++id) {
     threads_.emplace_back([&reactor = reactors_->at(id)] { reactor.Run(); });
   }
@@ -228,6 +281,7 @@ int Server::Run() {
     if (auto status = grpc_->Start(); !status.ok()) GiveUp(std::string(status.message()).c_str());
   }
   reactors_->at(0).Post([this] { StartListening(); });
+  watch_.BeginServing();
   std::printf("%s\n", ready.c_str());
   std::fflush(stdout);
   Log(LogLevel::kInfo, ready);
@@ -243,6 +297,7 @@ int Server::Run() {
     if (!disk->idle()) GiveUp("a disk hangs");
   }
   LogStats();
+  http_.reset();
   Log(LogLevel::kInfo, absl::StrCat("stopped, exit status ", exit_status_));
   return exit_status_;
 }
@@ -267,17 +322,17 @@ void Server::OnSignal(int signal) {
   BeginDrain();
 }
 
-// On the worker, where disks end, so that those that it looks at stay.
 void Server::LogStats() {
-  for (const Disk* disk : factory_->disks()) {
-    auto& ring = static_cast<RingPoller&>(reactors_->at(disk->home()).poller());
-    Log(LogLevel::kInfo, StatsLine(*disk, ring));
+  const StatsSnapshot stats = watch_.Snapshot();
+  for (const DiskSnapshot& disk : stats.disks) {
+    Log(LogLevel::kInfo, StatsLine(disk, stats.reactors[disk.home]));
   }
   if (grpc_ != nullptr) grpc_->LogStats();
 }
 
 void Server::BeginDrain() {
   draining_ = true;
+  watch_.BeginDrain();
   NotifyManager("STOPPING=1\nSTATUS=draining");
   drain_timer_.server = close_timer_.server = this;
   drain_timer_.run = [](Timer& timer) noexcept {
@@ -348,6 +403,7 @@ void Server::StopReactors() {
 void Server::GiveUp(const char* why) {
   Log(LogLevel::kError, absl::StrCat("gave up draining: ", why));
   for (const auto& [door, listener] : listeners_) listener->RemoveFile();
+  if (http_ != nullptr) http_->RemoveFiles();
   _exit(1);
 }
 

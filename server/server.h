@@ -28,6 +28,8 @@
 #include "server/disk_factory.h"
 #include "server/grpc/door.h"
 #include "server/grpc/epochs.h"
+#include "server/http/door.h"
+#include "server/http/watch.h"
 #include "server/listener.h"
 #include "server/nbd/door.h"
 #include "server/signals.h"
@@ -57,6 +59,8 @@ class Server {
   absl::Status OpenDoors(const Config& config);
   absl::Status OpenNbd(const NbdConfig& nbd);
   absl::Status OpenGrpc(const Config& config);
+  absl::Status OpenHttp(const HttpConfig& http);
+  void AttachWatch();
   void ResumeListening();
 
   // --- reactor 0 ---
@@ -104,12 +108,16 @@ class Server {
     const char* door;  // as the ready line names it
     std::unique_ptr<Listener> listener;
   };
+  ListenerStats nbd_arrivals_;
+  ListenerStats grpc_arrivals_;
   std::vector<Listening> listeners_;
   size_t listening_ = 0;
   int undrained_ = 0;  // doors
   std::unique_ptr<Signals> signals_;
   std::unique_ptr<Watchdog> watchdog_;  // null: the service manager does not look
   std::vector<std::thread> threads_;
+  http::Watch watch_;
+  std::unique_ptr<http::Door> http_;  // null: not asked for
 
   bool draining_ = false;
   ServerTimer drain_timer_;

@@ -2,40 +2,41 @@
 #include "server/stats_log.h"
 
 #include "absl/strings/str_cat.h"
+#include "core/bio.h"
 
 namespace sluice {
 
-std::string StatsLine(const Disk& disk, const RingPoller& ring) {
-  const DiskStats& stats = disk.stats();
-  const GatherStats& gather = disk.gather_stats();
-  const auto of = [](const Counter(&counters)[kOps], Op op) {
-    return counters[static_cast<int>(op)].value();
+std::string StatsLine(const DiskSnapshot& disk, const ReactorSnapshot& home) {
+  const auto of = [&disk](Op op) -> const DiskSnapshot::Operation& {
+    return disk.operations[static_cast<size_t>(op)];
   };
-  return absl::StrCat("stats disk=", disk.name(),                           //
-                      " reads=", of(stats.requests, Op::kRead),             //
-                      " writes=", of(stats.requests, Op::kWrite),           //
-                      " flushes=", of(stats.requests, Op::kFlush),          //
-                      " trims=", of(stats.requests, Op::kTrim),             //
-                      " zeroes=", of(stats.requests, Op::kZero),            //
-                      " read_bytes=", of(stats.bytes, Op::kRead),           //
-                      " written_bytes=", of(stats.bytes, Op::kWrite),       //
-                      " errors=", stats.errors.value(),                     //
-                      " runs=", stats.runs.value(),                         //
-                      " carriers=", stats.carriers.value(),                 //
-                      " riders=", stats.riders.value(),                     //
-                      " held=", stats.held.value(),                         //
-                      " retried=", stats.retried.value(),                   //
-                      " continued=", stats.continued.value(),               //
-                      " slow=", stats.slow.value(),                         //
-                      " device_reads=", of(stats.device_ops, Op::kRead),    //
-                      " device_writes=", of(stats.device_ops, Op::kWrite),  //
-                      " device_flushes=", disk.flushes(),                   //
-                      " cut_gap=", gather.cut_gap.value(),                  //
-                      " cut_limit=", gather.cut_limit.value(),              //
-                      " cut_class=", gather.cut_class.value(),              //
-                      " cut_flush=", gather.cut_flush.value(),              //
-                      " cut_off=", gather.cut_off.value(),                  //
-                      " enters=", ring.enters(), " sqes=", ring.sqes());
+  uint64_t errors = 0;
+  for (const ErrorSnapshot& error : disk.errors) errors += error.count;
+  return absl::StrCat("stats disk=", disk.name,                              //
+                      " reads=", of(Op::kRead).requests,                     //
+                      " writes=", of(Op::kWrite).requests,                   //
+                      " flushes=", of(Op::kFlush).requests,                  //
+                      " trims=", of(Op::kTrim).requests,                     //
+                      " zeroes=", of(Op::kZero).requests,                    //
+                      " read_bytes=", of(Op::kRead).bytes,                   //
+                      " written_bytes=", of(Op::kWrite).bytes,               //
+                      " errors=", errors,                                    //
+                      " runs=", disk.runs,                                   //
+                      " carriers=", disk.carriers,                           //
+                      " riders=", disk.riders,                               //
+                      " held=", disk.held,                                   //
+                      " retried=", disk.retried,                             //
+                      " continued=", disk.continued,                         //
+                      " slow=", disk.slow,                                   //
+                      " device_reads=", of(Op::kRead).device_operations,     //
+                      " device_writes=", of(Op::kWrite).device_operations,   //
+                      " device_flushes=", of(Op::kFlush).device_operations,  //
+                      " cut_gap=", disk.cut_gap,                             //
+                      " cut_limit=", disk.cut_limit,                         //
+                      " cut_class=", disk.cut_class,                         //
+                      " cut_flush=", disk.cut_flush,                         //
+                      " cut_off=", disk.cut_off,                             //
+                      " enters=", home.enters, " sqes=", home.sqes);
 }
 
 }  // namespace sluice

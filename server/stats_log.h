@@ -5,12 +5,11 @@
 
 #include <string>
 
-#include "core/ring.h"
-#include "storage/disk.h"
+#include "server/stats_snapshot.h"
 
 namespace sluice {
 
-// Any thread. `ring`: of the disk's home, whose enters and sqes are told too.
-std::string StatsLine(const Disk& disk, const RingPoller& ring);
+// `home`: the reactor that the disk lives on, whose enters and sqes are told too.
+std::string StatsLine(const DiskSnapshot& disk, const ReactorSnapshot& home);
 
 }  // namespace sluice

@@ -65,6 +65,7 @@ Disk::Disk(const DiskOptions& options, std::unique_ptr<Medium> medium, std::uniq
       depth_(std::clamp(options.depth != 0 ? options.depth : medium_->limits().depth, uint32_t{1},
                         kDepthMax)),
       bufq_(std::move(bufq)),
+      strategy_name_(bufq_->strategy_name().data()),
       guard_(medium_->limits().block, options.bios_max),
       gather_({.bytes_max = std::min(medium_->limits().transfer_max, kMaxTransfer),
                .segments_max = medium_->limits().segments_max,
@@ -84,11 +85,11 @@ Disk::Disk(const DiskOptions& options, std::unique_ptr<Medium> medium, std::uniq
           this),
       flows_(kFlows * sizeof(uint32_t)),
       outstanding_(reinterpret_cast<uint32_t*>(flows_.base())),
-      slots_(depth_),
-      serving_(depth_) {
+      slots_(depth()),
+      serving_(depth()) {
   SLUICE_CHECK(IsPowerOfTwo(limits_.logical_block) &&
                medium_->limits().segments_max >= kListSegments);
-  vectors_.emplace_back(size_t{depth_} * medium_->limits().segments_max * sizeof(Segment));
+  vectors_.emplace_back(size_t{depth()} * medium_->limits().segments_max * sizeof(Segment));
   auto* vectors = reinterpret_cast<Segment*>(vectors_.back().base());
   for (Slot& slot : slots_) {
     AddSlot(slot, vectors);
@@ -146,13 +147,18 @@ void Disk::Strategy(Bio& bio) noexcept {
     return flusher_.Add(bio);
   }
   if (IsWriteType(bio.op)) {
-    if (limits_.read_only) return Done(bio, EPERM);
-    if ((bio.flags & kFua) != 0 && flusher_.failed()) return Done(bio, EIO);
-    if ((bio.flags & kFastZero) != 0 && !limits_.can_fast_zero) return Done(bio, ENOTSUP);
+    if (limits_.read_only) return Refuse(bio, EPERM);
+    if ((bio.flags & kFua) != 0 && flusher_.failed()) return Refuse(bio, EIO);
+    if ((bio.flags & kFastZero) != 0 && !limits_.can_fast_zero) return Refuse(bio, ENOTSUP);
   }
   ++outstanding_[bio.flow];
   if (IsWriteType(bio.op) && !guard_.Enter(bio)) return;
   Plug(bio);
+}
+
+void Disk::Refuse(Bio& bio, int error) noexcept {
+  stats_.refused.Add(1);
+  Done(bio, error);
 }
 
 void Disk::Plug(Bio& bio) noexcept {
@@ -366,12 +372,15 @@ bool Disk::StartSlot(Slot& slot) noexcept {
 
 void Disk::CountStart(Slot& slot) noexcept {
   slot.started_ns = home_->now_ns();
+  stats_.at_device.Add(1);
+  stats_.riding.Add(slot.requests);
   if (slot.run->where == Where::kDevice) return;  // it was there before, in a carrier
   slot.run->where = Where::kDevice;
   stats_.runs.Add(1);
   if (slot.requests > 1) {
     stats_.carriers.Add(1);
     stats_.riders.Add(slot.requests);
+    stats_.riders_per_carrier.Add(slot.requests);
   }
   ForEachRider(*slot.run,
                [&](Bio& bio) { stats_.stages.End(bio, Stage::kDispatch, slot.started_ns); });

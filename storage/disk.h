@@ -15,7 +15,7 @@
 // memory stays until the kernel gives it back, and nothing more is done for it then (R15). What
 // waits for such a request, or for a disk all of whose operations hang, fails as well.
 //
-// All calls are the home reactor's but the constructor, limits(), home() and stats(). What it is
+// All calls are the home reactor's but the constructor and those marked "any thread". What it is
 // can be changed while it serves: its strategy and its depth at any time, its home and its size
 // while nobody uses it.
 #pragma once
@@ -56,16 +56,20 @@ struct DiskOptions {
 struct DiskStats {
   Counter requests[kOps];
   Counter bytes[kOps];
-  Counter errors;
-  Counter runs;      // what was sent to the medium straight, singles and carriers, first time
-  Counter carriers;  // of these, carriers of two or more
-  Counter riders;    // requests in those
-  Counter held;      // runs that were held for the one in flight before them
+  Counter refused;     // of these, answered before they were let in
+  ErrorCounts errors;  // by errno
+  Counter runs;        // what was sent to the medium straight, singles and carriers, first time
+  Counter carriers;    // of these, carriers of two or more
+  Counter riders;      // requests in those
+  Histogram riders_per_carrier;
+  Counter held;              // runs that were held for the one in flight before them
   Counter device_ops[kOps];  // operations that the medium took, whatever for
   Counter continued;         // short transfers continued
   Counter retried;           // riders sent again singly
   Counter slow;              // requests by the slow path
-  StageTimes stages;
+  StageTimes stages;         // kDevice ends for every request that was let in, whatever its way
+  Gauge at_device;           // runs at the medium now
+  Gauge riding;              // and requests in them
 };
 
 class Disk final : public Target {
@@ -77,8 +81,10 @@ class Disk final : public Target {
        Reactor& home);
   ~Disk() override;  // REQUIRES: idle()
 
+  // Any thread.
   uint16_t home() const noexcept override { return home_id_.load(std::memory_order_relaxed); }
   const Limits& limits() const noexcept override { return limits_; }
+
   void Strategy(Bio& bio) noexcept override;
   void Cancel(Bio& bio) noexcept override;
   void QueryExtents(ExtentQuery& query) noexcept override { medium_->QueryExtents(query); }
@@ -86,12 +92,12 @@ class Disk final : public Target {
   // Puts another strategy in the old one's place; what waits moves over in the old one's order.
   // Returns the old one, empty.
   std::unique_ptr<Bufq> SwapBufq(std::unique_ptr<Bufq> bufq) noexcept;
-  absl::string_view strategy_name() const { return bufq_->strategy_name(); }
+  absl::string_view strategy_name() const { return strategy_name_.load(); }  // any thread
 
   // So many operations at the medium at one time, 1 to kDepthMax, at once if they are to be more.
   // Allocates.
   void SetDepth(uint32_t depth);
-  uint32_t depth() const noexcept { return depth_; }
+  uint32_t depth() const noexcept { return depth_.load(std::memory_order_relaxed); }  // any thread
 
   // A closed disk takes nothing but flushes; all else ends with ESHUTDOWN. What is here is carried
   // out.
@@ -107,9 +113,12 @@ class Disk final : public Target {
   // The medium's size is another one; limits() follow. REQUIRES: nobody uses the disk.
   void Resize(uint64_t medium_bytes) noexcept;
 
-  const std::string& name() const noexcept { return options_.name; }
   Medium& medium() noexcept { return *medium_; }
   bool idle() const noexcept;
+
+  // --- any thread ---
+  const std::string& name() const noexcept { return options_.name; }
+  // A flush failed: every flush and FUA fails from then on.
   bool failed() const noexcept { return flusher_.failed(); }
   const DiskStats& stats() const noexcept { return stats_; }
   const GatherStats& gather_stats() const noexcept { return gather_.stats(); }
@@ -139,6 +148,7 @@ class Disk final : public Target {
   void AddSlot(Slot& slot, Segment* vector) noexcept;
 
   // Going down.
+  void Refuse(Bio& bio, int error) noexcept;
   void Plug(Bio& bio) noexcept;
   void Dispatch() noexcept;
   void CollectRuns() noexcept;
@@ -182,8 +192,9 @@ class Disk final : public Target {
   std::atomic<uint16_t> home_id_;  // its number, for other threads
   std::unique_ptr<Medium> medium_;
   Limits limits_;
-  uint32_t depth_;
+  std::atomic<uint32_t> depth_;  // written on the reactor alone
   std::unique_ptr<Bufq> bufq_;
+  std::atomic<const char*> strategy_name_;  // bufq_'s, for other threads
   RangeGuard guard_;
   Gather gather_;
   Flusher flusher_;

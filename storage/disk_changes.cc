@@ -12,29 +12,30 @@ namespace sluice {
 std::unique_ptr<Bufq> Disk::SwapBufq(std::unique_ptr<Bufq> bufq) noexcept {
   Bufq::Move(*bufq_, *bufq, home_->now_ns());
   bufq_.swap(bufq);
+  strategy_name_.store(bufq_->strategy_name().data());
   return bufq;
 }
 
 void Disk::SetDepth(uint32_t depth) {
   SLUICE_CHECK(depth > 0 && depth <= kDepthMax);
-  depth_ = depth;
-  while (serving_ > depth_ && !free_.empty()) {
+  depth_.store(depth, std::memory_order_relaxed);
+  while (serving_ > depth && !free_.empty()) {
     Slot& slot = free_.front();
     free_.pop_front();
     spare_.push_front(slot);
     --serving_;
   }
-  while (serving_ < depth_ && !spare_.empty()) {
+  while (serving_ < depth && !spare_.empty()) {
     Slot& slot = spare_.front();
     spare_.pop_front();
     free_.push_front(slot);
     ++serving_;
   }
-  if (serving_ < depth_) {
+  if (serving_ < depth) {
     const size_t segments = medium_->limits().segments_max;
-    vectors_.emplace_back((depth_ - serving_) * segments * sizeof(Segment));
+    vectors_.emplace_back((depth - serving_) * segments * sizeof(Segment));
     auto* vector = reinterpret_cast<Segment*>(vectors_.back().base());
-    for (; serving_ < depth_; ++serving_, vector += segments) {
+    for (; serving_ < depth; ++serving_, vector += segments) {
       AddSlot(slots_.emplace_back(), vector);
     }
   }

@@ -74,10 +74,12 @@ bool Disk::MayConsumeErrors(const Bio& bio) const noexcept {
 }
 
 void Disk::FreeSlot(Slot& slot) noexcept {
+  stats_.at_device.Sub(1);
+  stats_.riding.Sub(slot.requests);
   flights_.Erase(slot);
   in_flight_.erase(in_flight_.iterator_to(slot));
   slot.run = nullptr;
-  if (serving_ <= depth_) return free_.push_front(slot);
+  if (serving_ <= depth()) return free_.push_front(slot);
   --serving_;
   spare_.push_front(slot);
 }
@@ -138,7 +140,7 @@ void Disk::EndBio(Bio& bio, int error) noexcept {
 }
 
 void Disk::LogError(const Bio& bio, int error) noexcept {
-  stats_.errors.Add(1);
+  stats_.errors.Add(error);
   if (logged_ns_ != 0 && home_->now_ns() - logged_ns_ < kSecond) return;
   logged_ns_ = home_->now_ns();
   Log(LogLevel::kError, absl::StrCat("disk ", options_.name, ": ", OpName(bio.op), " at ",

@@ -27,7 +27,7 @@ void Flusher::Add(Bio& bio) noexcept {
 
 void Flusher::Run() noexcept {
   while (!waiting_.empty()) {
-    if (failed_) return EndAll(waiting_, EIO);
+    if (failed()) return EndAll(waiting_, EIO);
     if (!medium_.limits().volatile_cache) return EndAll(waiting_, 0);
     if (in_flight_) return;
     const Started started = medium_.Start(io_);
@@ -47,18 +47,18 @@ void Flusher::Run() noexcept {
 void Flusher::OnDone() noexcept {
   in_flight_ = false;
   if (io_.result < 0) {
-    failed_ = true;
+    Fail();
     Log(LogLevel::kError, absl::StrCat("flush failed: ", strerror(static_cast<int>(-io_.result)),
                                        "; every flush and FUA on this disk fails until a restart"));
   }
-  EndAll(covered_, failed_ ? EIO : 0);
+  EndAll(covered_, failed() ? EIO : 0);
 }
 
 bool Flusher::ExpireBefore(uint64_t before_ns) noexcept {
   if (!in_flight_ || started_ns_ >= before_ns) return false;
   if (!expired_) {
     expired_ = true;
-    failed_ = true;
+    Fail();
     Log(LogLevel::kError, "flush hangs; every flush and FUA on this disk fails until a restart");
     for (Bio& bio : covered_) Expire(bio, EIO);
   }

@@ -10,6 +10,7 @@
 // The reactor's thread; no allocation.
 #pragma once
 
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
 
@@ -34,8 +35,8 @@ class Flusher {
   // After Run(): the medium was full, call it again.
   bool refused() const noexcept { return !in_flight_ && !waiting_.empty(); }
 
-  void Fail() noexcept { failed_ = true; }
-  bool failed() const noexcept { return failed_; }
+  void Fail() noexcept { failed_.store(true, std::memory_order_relaxed); }
+  bool failed() const noexcept { return failed_.load(std::memory_order_relaxed); }  // any thread
   bool idle() const noexcept { return waiting_.empty() && covered_.empty(); }
 
   // For the io-timeout: a flush that is under way since before `before_ns` has failed; whom it
@@ -57,7 +58,7 @@ class Flusher {
   Counter& flushes_;
   bool in_flight_ = false;
   bool expired_ = false;  // the one under way
-  bool failed_ = false;
+  std::atomic<bool> failed_{false};
   uint64_t started_ns_ = 0;
 };
 

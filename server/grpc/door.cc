@@ -110,7 +110,7 @@ struct Door::Inside {
 
   SystemClock clock;
   std::unique_ptr<Relay> relay;  // null: no TLS
-
+  Counter unseen;                // connections refused, for they could not be watched
   uint64_t last_id = 0;
   std::list<Watch> watches;
   bool stopped = false;
@@ -129,6 +129,22 @@ Door::~Door() {
 }
 
 Turnstile& Door::connections() { return inside_->connections; }
+
+DoorSnapshot Door::Snapshot() const {
+  DoorSnapshot to;
+  to.name = DoorName(DoorKind::kGrpc);
+  to.connections = inside_->connections.inside();
+  to.connections_max = inside_->connections.limit();
+  to.refused = {{"descriptors", inside_->unseen.value()}};
+  if (inside_->relay == nullptr) return to;
+  const RelayCounts& relay = inside_->relay->counts();
+  to.refused.push_back({"per_host_limit", relay.turned_away.value()});
+  to.refused.push_back({"tls_handshake", relay.strangers.value()});
+  to.refused.push_back({"flood", relay.offenders.value()});
+  to.refused.push_back({"kept_out", relay.kept_out.value()});
+  return to;
+}
+
 Registry& Door::registry() { return inside_->registry; }
 
 absl::Status Door::Start() {
@@ -181,6 +197,7 @@ void Door::Enter(int fd, const Peer& peer, Turnstile::Ticket ticket) {
   const int watched = fcntl(fd, F_DUPFD_CLOEXEC, 0);
   const std::string name = absl::StrCat("grpc ", ++inside_->last_id, " (", peer.text, "): ");
   if (watched < 0) {
+    inside_->unseen.Add(1);
     Log(LogLevel::kWarning, absl::StrCat(name, "refused: no descriptor is free"));
     close(fd);
     return;

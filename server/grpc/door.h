@@ -22,6 +22,7 @@
 #include "server/grpc/registry.h"
 #include "server/grpc/relay.h"
 #include "server/socket.h"
+#include "server/stats_snapshot.h"
 #include "server/turnstile.h"
 
 namespace sluice::rpc {
@@ -51,6 +52,8 @@ class Door {
   absl::Status Start();
 
   Turnstile& connections();
+  // What this door says of itself, but for its listeners. Any thread.
+  DoorSnapshot Snapshot() const;
   Registry& registry();
 
   // A new connection; `fd` is the door's from now on.

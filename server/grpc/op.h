@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "core/bio.h"
 
@@ -37,6 +38,8 @@ enum class Reason : uint8_t {
 Reason ReasonOf(int error) noexcept;
 // For humans; one line.
 const char* TextOf(Reason reason) noexcept;
+// Its name in error.proto, without the prefix: "OUT_OF_BOUNDS"; "OTHER" for a number that is none.
+std::string NameOf(Reason reason);
 
 struct OpRequest {
   uint64_t op_id = 0;

@@ -114,6 +114,7 @@ void Registry::Remove(Holder& holder, Reason why, bool abandon,
       known_.erase(holder.id);
     }
   }
+  holder.exported->stats->For(DoorKind::kGrpc, here_.id()).closed.Add(1);
   std::erase(holder.held->holders, &holder);
   ++holder.held->settling;
   auto session = std::move(holder.session);

@@ -298,6 +298,7 @@ void Registry::Grant(OpeningPtr opening) {
   answer.epoch = holder->epoch;
   answer.lease_ms = options_.lease_ns / kMillisecond;
   answer.exported = opening->exported;
+  exported.stats->For(DoorKind::kGrpc, here_.id()).opened.Add(1);
   opening->held->holders.push_back(holder.get());
   holders_.emplace(holder->handle, std::move(holder));
   ArmLeases();

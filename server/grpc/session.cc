@@ -18,7 +18,9 @@ Session::Session(Reactor& reactor, std::shared_ptr<const Export> exported,
   due_.run = [](Timer& timer) noexcept { static_cast<DueTimer&>(timer).session->EndOverdue(); };
   line_.context = this;
   line_.run = [](PoolWaiter& waiter) noexcept {
-    static_cast<Session*>(waiter.context)->Pump(true);
+    auto& session = *static_cast<Session*>(waiter.context);
+    session.stats_->in_line.Sub(1);
+    session.Pump(true);
   };
 }
 
@@ -30,6 +32,7 @@ void Session::Serve(std::shared_ptr<const Export> exported) {
     exported_.swap(exported);
   }
   target_ = exported_->target;
+  stats_ = &exported_->stats->For(DoorKind::kGrpc, reactor_.id());
   const Limits& limits = target_->limits();
   terms_.size_bytes = std::min(exported_->size_bytes, limits.size);
   terms_.block_bytes = std::max(exported_->min_block_bytes, limits.block);
@@ -79,7 +82,7 @@ void Session::Detach(Party& party) {
   std::erase_if(parties_, [&](const Joined& joined) { return joined.party == &party; });
   std::erase_if(attaching_, [&](const Waiting& waiting) { return waiting.party == &party; });
   for (Running* record : running_) std::erase(record->parties, &party);
-  Pump(false);
+  if (!line_.line.is_linked()) Pump(false);
 }
 
 void Session::DropBatches(const Party& party) {
@@ -93,6 +96,7 @@ void Session::DropBatches(const Party& party) {
 void Session::LeaveLine() {
   if (!line_.line.is_linked()) return;
   line_.line.unlink();
+  stats_->in_line.Sub(1);
   reactor_.PoolsGave();
 }
 
@@ -129,7 +133,9 @@ void Session::End(Reason why, bool abandon, absl::AnyInvocable<void()> settled) 
   for (Party* party : closing) Close(*party, why_ended_);
   if (abandon) {
     for (Running* record : running_) {
-      if (!std::exchange(record->answered, true)) sluice::Abandon(record->parts.front()->bio);
+      if (std::exchange(record->answered, true)) continue;
+      stats_->dropped.Add(1);
+      sluice::Abandon(record->parts.front()->bio);
     }
   }
   TellIfIdle();

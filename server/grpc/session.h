@@ -28,6 +28,7 @@
 #include "absl/functional/any_invocable.h"
 #include "core/reactor.h"
 #include "core/stats.h"
+#include "server/client_stats.h"
 #include "server/export_table.h"
 #include "server/grpc/op.h"
 #include "server/grpc/window.h"
@@ -198,12 +199,14 @@ class Session {
   bool draining_ = false;
   bool ended_ = false;
   Reason why_ended_ = Reason::kNone;
+  bool stalled_ = false;                     // the next op could not begin when its turn came
   std::shared_ptr<const Export> successor_;  // what Become() waits to serve
   std::vector<absl::AnyInvocable<void()>> told_when_changed_;
   std::vector<absl::AnyInvocable<void()>> told_when_idle_;
 
   std::atomic<uint64_t> heard_ns_{0};
   Counts counts_;
+  ClientStats* stats_ = nullptr;  // the export's, which exported_ keeps
 };
 
 }  // namespace sluice::rpc

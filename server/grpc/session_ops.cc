@@ -140,8 +140,11 @@ void Session::Pump(bool first_in_line) {
   while (!batches_.empty() && attaching_.empty() && successor_ == nullptr && !ended_) {
     Batch& batch = batches_.front();
     while (batch.next < batch.ops.size()) {
-      if (!Begin(*batch.party, batch.ops[batch.next], first_in_line)) return;
-      first_in_line = false;
+      if (!Begin(*batch.party, batch.ops[batch.next], first_in_line)) {
+        if (!std::exchange(stalled_, true)) stats_->waits_own.Add(1);
+        return;
+      }
+      stalled_ = first_in_line = false;
       ++batch.next;
     }
     Party& party = *batch.party;
@@ -219,6 +222,8 @@ bool Session::Begin(Party& party, const OpRequest& op, bool first_in_line) {
       return true;
     case RequestMemory::Verdict::kWaitPool:
       reactor_.WaitForPool(line_, first_in_line);
+      stats_->in_line.Add(1);
+      if (!std::exchange(stalled_, true)) stats_->waits_pool.Add(1);
       [[fallthrough]];
     case RequestMemory::Verdict::kWaitOwn:
       if (is_new) window_.Forget(op.op_id);
@@ -270,6 +275,7 @@ void Session::Launch(Party& party, const OpRequest& op, Running& record, bool re
   record.answered = record.taken_back = false;
   record.due_ns = op.due_ns;
   record.born_ns = reactor_.now_ns();
+  stats_->of(KindOf(op.op)).requests.Add(1);
   record.parties.assign(1, &party);
   record.index = running_.size();
   running_.push_back(&record);
@@ -301,7 +307,7 @@ uint32_t Session::TookUs(const Running& record) const {
 }
 
 void Session::OnDone(Running& record) {
-  const Bio& bio = record.parts.front()->bio;
+  Bio& bio = record.parts.front()->bio;
   int error = bio.error;
   if (error == 0 && HasData(bio.op) && bio.resid != 0) error = EIO;
   OpResult result;
@@ -313,10 +319,14 @@ void Session::OnDone(Running& record) {
   record.answered = true;
   if (record.remembered) window_.End(result);
   counts_.ops[static_cast<int>(bio.op)].Add(1);
+  stats_->of(KindOf(bio.op)).total_ns.Add(reactor_.now_ns() - record.born_ns);
+  stats_->stages.End(bio, Stage::kAnswer, reactor_.now_ns());
   if (error == 0) {
     counts_.bytes[static_cast<int>(bio.op)].Add(bio.length);
+    stats_->of(KindOf(bio.op)).bytes.Add(bio.length);
   } else {
     counts_.errors.Add(1);
+    stats_->errors.Add(static_cast<int>(result.reason));
   }
   const bool has_data = bio.op == Op::kRead && error == 0;
   for (Party* party : record.parties) party->OnResult(result, has_data ? &bio : nullptr);
@@ -341,6 +351,9 @@ void Session::OnReleased(Running& record) {
 
 void Session::Answer(Party& party, const OpRequest& op, Reason reason) {
   counts_.errors.Add(1);
+  stats_->of(KindOf(op.op)).requests.Add(1);
+  stats_->of(KindOf(op.op)).total_ns.Add(0);
+  stats_->errors.Add(static_cast<int>(reason));
   OpResult result;
   result.op_id = op.op_id;
   result.data_bytes = DataBytes(op);

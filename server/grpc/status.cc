@@ -70,6 +70,12 @@ Meaning MeaningOf(Reason reason) {
 
 }  // namespace
 
+std::string NameOf(Reason reason) {
+  const std::string& name = v1::ErrorReason_Name(static_cast<v1::ErrorReason>(reason));
+  constexpr size_t kPrefix = sizeof("ERROR_REASON_") - 1;
+  return name.size() > kPrefix ? name.substr(kPrefix) : "OTHER";
+}
+
 ::grpc::Status StatusOf(Reason reason, int error) {
   v1::BlockError detail;
   detail.set_errno_code(error);

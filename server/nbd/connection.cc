@@ -47,10 +47,12 @@ Connection::Connection(Roster& roster, Parked parked)
     : Member(roster, std::move(parked.guest)),
       admission_(parked.admission),
       place_(std::move(parked.place)),
+      stats_(admission_.exported->stats->For(DoorKind::kNbd, reactor().id())),
       session_(reactor(), *admission_.exported->target, std::move(parked.negotiated),
-               OptionsOf(roster.door(), *admission_.exported, peer()), *this, roster.stats()),
+               OptionsOf(roster.door(), *admission_.exported, peer()), *this, stats_),
       seat_(std::move(parked.seat)),
       received_ns_(reactor().now_ns()) {
+  stats_.opened.Add(1);
   send_.owner = this;
   send_.run = [](TurnTask& task) noexcept { static_cast<SendTask&>(task).owner->EndOfTurn(); };
 }

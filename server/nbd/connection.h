@@ -21,6 +21,7 @@ namespace sluice::nbd {
 class Connection final : public Member, private Session::Owner {
  public:
   Connection(Roster& roster, Parked parked);
+  ~Connection() override { stats_.closed.Add(1); }
 
   void Start() noexcept;
   const Export* exported() const noexcept override { return admission_.exported; }
@@ -54,6 +55,7 @@ class Connection final : public Member, private Session::Owner {
   };
   const Admission admission_;
   const Turnstile::Ticket place_;
+  ClientStats& stats_;  // the export's, which the admission keeps
   Session session_;
   const Exclusion::Seat seat_;
   SendTask send_;

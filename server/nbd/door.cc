@@ -88,6 +88,23 @@ void Door::Drain(absl::AnyInvocable<void()> done) {
   }
 }
 
+DoorSnapshot Door::Snapshot() const {
+  DoorSnapshot to;
+  to.name = DoorName(DoorKind::kNbd);
+  to.connections = inside();
+  to.connections_max = uint64_t{handshakes_.limit()} + places_.limit();
+  to.handshakes = handshakes_.inside();
+  to.handshakes_max = handshakes_.limit();
+  to.refused = {{"limit"}, {"held"}, {"timeout"}};
+  for (const auto& roster : rosters_) {
+    const Refusals& refusals = roster->refusals();
+    to.refused[0].count += refusals.limit.value();
+    to.refused[1].count += refusals.held.value();
+    to.refused[2].count += refusals.timeout.value();
+  }
+  return to;
+}
+
 void Door::Left() noexcept {
   if (inside_.fetch_sub(1) != 1 || !draining_.load()) return;
   reactors_.at(0).Post([this] {

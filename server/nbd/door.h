@@ -21,6 +21,7 @@
 #include "server/kin.h"
 #include "server/nbd/handshake.h"
 #include "server/nbd/member.h"
+#include "server/stats_snapshot.h"
 #include "server/turnstile.h"
 
 namespace sluice::nbd {
@@ -98,6 +99,8 @@ class Door {
   void Drain(absl::AnyInvocable<void()> done);
 
   uint32_t inside() const { return inside_.load(); }
+  // What this door says of itself, but for its listeners.
+  DoorSnapshot Snapshot() const;
 
   // The connections of one reactor: for that reactor's thread.
   Roster& roster(uint16_t reactor) { return *rosters_[reactor]; }

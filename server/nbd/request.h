@@ -14,6 +14,7 @@
 #include "core/pool.h"
 #include "core/target.h"
 #include "proto/nbd_transmission.h"
+#include "server/client_stats.h"
 #include "server/request_memory.h"
 
 namespace sluice::nbd {
@@ -34,7 +35,8 @@ struct ServedRequest : RequestParts {
   State state = State::kFree;
   bool sent = false;    // no byte of the reply is left to send
   bool asking = false;  // `query` is in the target
-  int error = 0;        // the result
+  RequestKind kind = RequestKind::kUnknown;
+  int error = 0;  // the result
   Request header;
   uint64_t born_ns = 0;
   uint32_t taken = 0;       // payload bytes received or thrown away

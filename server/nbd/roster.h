@@ -14,11 +14,18 @@
 #include "absl/functional/function_ref.h"
 #include "absl/strings/string_view.h"
 #include "core/reactor.h"
+#include "core/stats.h"
 #include "server/nbd/door.h"
 #include "server/nbd/member.h"
-#include "server/nbd/session.h"
 
 namespace sluice::nbd {
+
+// Connections that were not let in, or not to the end of their handshake. Any thread reads it.
+struct Refusals {
+  Counter limit;    // as many connections as may be
+  Counter held;     // a session has the export for itself
+  Counter timeout;  // the handshake took too long
+};
 
 class Roster {
  public:
@@ -29,7 +36,7 @@ class Roster {
 
   Door& door() { return door_; }
   Reactor& reactor() { return reactor_; }
-  SessionStats& stats() { return stats_; }
+  Refusals& refusals() { return refusals_; }
 
   void Welcome(Guest guest, Turnstile::Ticket handshake);
   void Resume(Parked parked);
@@ -75,7 +82,7 @@ class Roster {
   absl::flat_hash_map<uint64_t, std::unique_ptr<Member>> members_;
   std::vector<std::unique_ptr<Member>> gone_;
   std::vector<Settling> settling_;
-  SessionStats stats_;
+  Refusals refusals_;
 };
 
 }  // namespace sluice::nbd

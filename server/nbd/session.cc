@@ -11,10 +11,18 @@ namespace {
 
 constexpr int kAskingMax = 4;  // BLOCK_STATUS requests of one session under way
 
+RequestKind KindOfCommand(Command command) {
+  constexpr RequestKind kKinds[] = {
+      RequestKind::kRead, RequestKind::kWrite, RequestKind::kUnknown, RequestKind::kFlush,
+      RequestKind::kTrim, RequestKind::kCache, RequestKind::kZero,    RequestKind::kExtents};
+  const auto number = static_cast<size_t>(command);
+  return number < std::size(kKinds) ? kKinds[number] : RequestKind::kUnknown;
+}
+
 }  // namespace
 
 Session::Session(Reactor& reactor, Target& target, Negotiated negotiated, const Options& options,
-                 Owner& owner, SessionStats& stats)
+                 Owner& owner, ClientStats& stats)
     : reactor_(reactor),
       target_(target),
       exported_(std::move(negotiated.exported)),
@@ -39,6 +47,7 @@ Session::Session(Reactor& reactor, Target& target, Negotiated negotiated, const 
   line_.context = this;
   line_.run = [](PoolWaiter& waiter) noexcept {
     auto& session = *static_cast<Session*>(waiter.context);
+    session.stats_.in_line.Sub(1);
     session.Parse(true);
     session.owner_.OnSessionChanged();
   };
@@ -148,7 +157,7 @@ bool Session::TakeRequest(bool first_in_line) {
   const bool asks = header->command == Command::kBlockStatus;
   if (records_.full() || (asks && asking_ == kAskingMax)) {
     stalled_ = true;
-    stats_.stalls.Add(1);
+    stats_.waits_own.Add(1);
     return false;
   }
   return Begin(*header, first_in_line);
@@ -173,12 +182,13 @@ bool Session::Begin(const Request& header, bool first_in_line) {
         break;
       case RequestMemory::Verdict::kWaitOwn:
         stalled_ = true;
-        stats_.stalls.Add(1);
+        stats_.waits_own.Add(1);
         records_.Delete(request);
         return false;
       case RequestMemory::Verdict::kWaitPool:
         reactor_.WaitForPool(line_, first_in_line);
-        stats_.stalls.Add(1);
+        stats_.in_line.Add(1);
+        if (!first_in_line) stats_.waits_pool.Add(1);
         records_.Delete(request);
         return false;
     }
@@ -192,8 +202,8 @@ bool Session::Begin(const Request& header, bool first_in_line) {
   request.error = 0;
   request.text = "";
   request.error_offset.reset();
-  const auto command = static_cast<size_t>(header.command);
-  if (command < std::size(stats_.requests)) stats_.requests[command].Add(1);
+  request.kind = KindOfCommand(header.command);
+  stats_.of(request.kind).requests.Add(1);
 
   const bool has_payload = header.command == Command::kWrite && header.length > 0;
   if (refusal.error != 0 || !has_effect) {
@@ -262,6 +272,7 @@ void Session::Drain() {
 void Session::LeaveLine() {
   if (!line_.line.is_linked()) return;
   line_.line.unlink();
+  stats_.in_line.Sub(1);
   reactor_.PoolsGave();
 }
 
@@ -283,6 +294,7 @@ void Session::End(std::string reason) {
 void Session::DropCurrent() {
   if (current_ == nullptr) return;
   ServedRequest& request = *std::exchange(current_, nullptr);
+  stats_.dropped.Add(1);
   memory_.GiveAll(request);
   records_.Delete(request);
   owner_.OnSessionChanged();
@@ -301,7 +313,7 @@ void Session::Abandon() {
         if (cell->owner != nullptr) sluice::Abandon(cell->bio);
       }
     }
-    request.sent = true;
+    if (!std::exchange(request.sent, true)) stats_.dropped.Add(1);
     Retire(request);
   });
   owner_.OnSessionChanged();
@@ -309,7 +321,7 @@ void Session::Abandon() {
 
 void Session::Sent(size_t bytes) {
   replies_.Sent(bytes, [this](ServedRequest& request) {
-    stats_.request_ns.Add(reactor_.now_ns() - request.born_ns);
+    stats_.of(request.kind).total_ns.Add(reactor_.now_ns() - request.born_ns);
     for (BioCell* cell : request.parts) {
       if (cell->owner == nullptr) stats_.stages.End(cell->bio, Stage::kAnswer, reactor_.now_ns());
     }

@@ -27,8 +27,8 @@
 
 #include "core/pool.h"
 #include "core/reactor.h"
-#include "core/stats.h"
 #include "core/target.h"
+#include "server/client_stats.h"
 #include "server/nbd/check.h"
 #include "server/nbd/handshake.h"
 #include "server/nbd/reply.h"
@@ -37,17 +37,6 @@
 #include "server/request_memory.h"
 
 namespace sluice::nbd {
-
-// Counters of the sessions of one reactor.
-struct SessionStats {
-  Counter requests[8];    // by command, refused ones included
-  Counter errors;         // answered with an error
-  Counter read_bytes;     // answered
-  Counter written_bytes;  // answered
-  Counter stalls;         // times parsing stopped for want of memory or records
-  Histogram request_ns;   // from parsed to the last byte given to the socket
-  StageTimes stages;      // kAnswer alone; the others are the disks'
-};
 
 class Session {
  public:
@@ -73,9 +62,9 @@ class Session {
   };
 
   // What the handshake left unparsed is parsed by the first Fed(); Fed(0) will do. Target, owner
-  // and stats outlive the session.
+  // and stats, which this reactor writes, outlive the session.
   Session(Reactor& reactor, Target& target, Negotiated negotiated, const Options& options,
-          Owner& owner, SessionStats& stats);
+          Owner& owner, ClientStats& stats);
   ~Session();  // REQUIRES: idle()
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -145,7 +134,7 @@ class Session {
   const std::shared_ptr<const ExportInfo> exported_;
   const Options options_;
   Owner& owner_;
-  SessionStats& stats_;
+  ClientStats& stats_;
   const bool structured_;
   const bool lends_;  // a loan goes back where it was made, so only a target that lives here lends
   Terms terms_;

@@ -161,11 +161,9 @@ void Session::OnReleased(ServedRequest& request, BioCell& cell) {
 void Session::Answer(ServedRequest& request) {
   request.state = ServedRequest::State::kAnswered;
   if (request.error != 0) {
-    stats_.errors.Add(1);
-  } else if (request.header.command == Command::kRead) {
-    stats_.read_bytes.Add(request.header.length);
-  } else if (request.header.command == Command::kWrite) {
-    stats_.written_bytes.Add(request.header.length);
+    stats_.errors.Add(static_cast<int>(NbdError(request.error)));
+  } else {
+    stats_.of(request.kind).bytes.Add(request.header.length);
   }
   Render(request, structured_, replies_);
   owner_.OnSessionChanged();

@@ -44,7 +44,10 @@ void Welcome::Drain() noexcept {
   WakeAt(deadline_ns_);
 }
 
-void Welcome::TimeIsUp() noexcept { Cut("the handshake took too long"); }
+void Welcome::TimeIsUp() noexcept {
+  roster().refusals().timeout.Add(1);
+  Cut("the handshake took too long");
+}
 
 void Welcome::Received(int result) noexcept {
   receiving_ = false;
@@ -98,6 +101,7 @@ void Welcome::Advance() noexcept {
 void Welcome::Admit() noexcept {
   place_ = roster().door().places().Enter();
   if (!place_) {
+    roster().refusals().limit.Add(1);
     Note("refused: as many connections as the limit allows");
     handshake_.Refused(OptionReply::kErrPolicy, "too many connections");
     return Advance();
@@ -105,6 +109,7 @@ void Welcome::Admit() noexcept {
   const auto& exported = static_cast<const Export&>(*handshake_.requested());
   seat_ = SitAt(KinOf(roster().door().exports(), exported));
   if (!seat_) {
+    roster().refusals().held.Add(1);
     place_ = Turnstile::Ticket();
     Note("refused: a session has the export for itself");
     handshake_.Refused(OptionReply::kErrPolicy, "another client has the export for itself");

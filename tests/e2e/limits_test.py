@@ -107,9 +107,9 @@ class Refusals(Case):
             with connect(('127.0.0.1', server.address[1])) as c:
                 self.assertEqual(c.size, MIB)
 
-    def test_doors_and_volumes_of_later_releases_are_refused_by_name(self):
+    def test_plain_grpc_and_plain_http_beyond_loopback_are_refused_by_name(self):
         for arguments, name in ((('--grpc', '127.0.0.1:0'), 'grpc'),
-                                (('--http', '127.0.0.1:0'), 'http')):
+                                (('--http', '0.0.0.0:0'), 'http')):
             status, error = refuses('serve', *arguments, 'memory:1MiB')
             self.assertNotEqual(status, 0)
             self.assertIn(name, error)

@@ -85,8 +85,10 @@ TEST(Cli, RefusalsNameTheFlagAndTheCure) {
   ASSERT_TRUE(tls.ok()) << tls.status();
   EXPECT_FALSE(tls->config.grpc.insecure_tcp);
   EXPECT_EQ(tls->config.grpc.tls->admin, (std::vector<std::string>{"ops"}));
-  EXPECT_EQ(Error("serve --http 127.0.0.1:0 memory:1M"),
-            "--http: comes with a later release: remove it");
+  EXPECT_EQ(Error("serve --http 127.0.0.1:0 memory:1M"), "ok");
+  EXPECT_EQ(Error("serve --http 0.0.0.0:1 memory:1M").substr(0, 48),
+            "--http: 0.0.0.0:1 is plain TCP beyond loopback: ");
+  EXPECT_EQ(Error("serve --http 0.0.0.0:1 --insecure-tcp memory:1M"), "ok");
   EXPECT_EQ(Error("serve --nbd 0.0.0.0:1 memory:1M").substr(0, 47),
             "--nbd: 0.0.0.0:1 is plain TCP beyond loopback: ");
   EXPECT_EQ(Error("serve --nbd 0.0.0.0:1 --insecure-tcp memory:1M"), "ok");

@@ -31,6 +31,7 @@ TEST(Config, ReadsTheWholeSchemaFromText) {
   const auto config = ParseConfig("f", R"(
     nbd { listen: "127.0.0.1:10809" listen: "unix:/run/s.sock" socket_mode: "0660"
           socket_owner: "root:root" default_export: "fast" }
+    http { socket_mode: "0666" insecure_tcp: true }
     disk { name: "d0" path: "/srv/d0.img" bufq: "deadline" depth: 64
            create_bytes: 1073741824 gather: false }
     disk { name: "d1" path: "/dev/sdb" buffered: true read_only: true
@@ -56,6 +57,10 @@ TEST(Config, ReadsTheWholeSchemaFromText) {
   EXPECT_EQ(config->nbd.listen[1].path, "/run/s.sock");
   EXPECT_EQ(config->nbd.socket_mode, 0660u);
   EXPECT_EQ(config->nbd.default_export, "fast");
+  ASSERT_EQ(config->http.listen.size(), 1u);
+  EXPECT_EQ(config->http.listen[0].ToString(), "127.0.0.1:10811");
+  EXPECT_EQ(config->http.socket_mode, 0666u);
+  EXPECT_TRUE(config->http.insecure_tcp);
   EXPECT_EQ(config->topology.disks[0].depth, 64u);
   EXPECT_EQ(config->topology.disks[0].size_bytes, kGiB);
   EXPECT_FALSE(config->topology.disks[0].gather);
@@ -204,7 +209,10 @@ INSTANTIATE_TEST_SUITE_P(
                 "sluice.conf:1: export[0].allow[1]: \"b\\n\" is no certificate's name"},
         BadText{"GrpcLease", With("grpc { lease_s: 3601 }"),
                 "sluice.conf:1: grpc.lease_s: 3601 is out of range"},
-        BadText{"Http", With("http { }"), "sluice.conf:1: http: comes with a later release"},
+        BadText{"Http", With("\nhttp { listen: \"[::]:1\" }"),
+                "sluice.conf:2: http.listen[0]: [::]:1 is plain TCP beyond loopback"},
+        BadText{"HttpAddress", With("http { listen: \"x\" }"),
+                "sluice.conf:1: http.listen[0]: \"x\" is no address"},
         BadText{
             "Cycle",
             With("volume { name: \"a\" concat { leg: \"b\" } }\nvolume { name: \"b\" concat { leg: "

@@ -17,6 +17,7 @@
 #include "core/ring.h"
 #include "core/units.h"
 #include "server/control/control.h"
+#include "server/stats_collector.h"
 #include "tests/server/socket_client.h"
 
 namespace sluice {
@@ -67,7 +68,7 @@ class ControlHouse {
     std::vector<ExportTable::Entry> entries;
     for (const ExportConfig& each : config.exports) {
       auto target = topology_->Share(each.volume);
-      entries.push_back({each, target.get(), target});
+      entries.push_back({each, target.get(), target, topology_->StandsOn(each.volume)});
     }
     exports_ = std::make_unique<LiveExports>(
         reactors_, std::make_shared<const ExportTable>(entries, config.nbd.default_export));
@@ -111,6 +112,17 @@ class ControlHouse {
     return nbd::SocketClient(ends[1]);
   }
   ConfiguredDisks& disks() { return disks_; }
+  StatsSources Sources() {
+    StatsSources sources;
+    sources.clock = &clock_;
+    sources.reactors = &reactors_;
+    sources.disks = &disks_;
+    sources.exports = exports_.get();
+    sources.doors.push_back([this] { return door_->Snapshot(); });
+    return sources;
+  }
+  // Until every reactor has ended the turn that it is in.
+  void Settle() { PassAll(reactors_); }
 
  private:
   static std::vector<std::unique_ptr<Poller>> Rings() {

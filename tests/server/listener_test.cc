@@ -96,7 +96,7 @@ class ListenerTest : public RingTest {
     EXPECT_TRUE(sockets.ok()) << sockets.status();
     turnstile_ = std::make_unique<Turnstile>(limit, [this] { listener_->Resume(); });
     listener_ = std::make_unique<Listener>(reactor(), std::move(sockets->at(0)), *turnstile_,
-                                           [this](int fd, Turnstile::Ticket ticket) {
+                                           stats_, [this](int fd, Turnstile::Ticket ticket) {
                                              entered_.push_back({fd, std::move(ticket)});
                                            });
     reactor().Post([this] { listener_->Start(); });
@@ -123,6 +123,7 @@ class ListenerTest : public RingTest {
     Turnstile::Ticket ticket;
   };
   std::unique_ptr<Turnstile> turnstile_;
+  ListenerStats stats_;
   std::unique_ptr<Listener> listener_;
   std::vector<Entered> entered_;
   std::vector<int> clients_;
@@ -175,6 +176,8 @@ TEST_F(ListenerTest, WhoFindsTheTurnstileFullWaits) {
   reactor().Post([&] { entered_[1].ticket = Turnstile::Ticket(); });
   ASSERT_TRUE(Until([&] { return entered_.size() == 4; }));
   EXPECT_EQ(turnstile_->inside(), 2u);
+  EXPECT_EQ(stats_.accepted.value(), 4u);
+  EXPECT_EQ(stats_.delayed.value(), 2u);
 }
 
 // CVE-2023-4785's kind: no descriptor left must not end the listening for good.
@@ -201,6 +204,7 @@ TEST_F(ListenerTest, SurvivesALackOfDescriptors) {
   EXPECT_EQ(connect(spare, reinterpret_cast<sockaddr*>(&name), sizeof(name)), 0);
   TurnFor(250);
   EXPECT_EQ(entered_.size(), 2u);
+  EXPECT_GE(stats_.errors.value(), 1u);
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
   EXPECT_TRUE(Until([&] { return entered_.size() == 3; }));
   close(next);

@@ -112,7 +112,7 @@ class SessionWire final : public Session::Owner {
   ManualClock clock;
   std::unique_ptr<ReactorSet> reactors;
   std::unique_ptr<FakeTarget> target;
-  SessionStats stats;
+  ClientStats stats;
   std::unique_ptr<Session> session;
 
   Bytes incoming;

@@ -142,13 +142,16 @@ TEST_F(SessionPoolTest, WithoutMemoryNothingIsTakenUntilThereIsSome) {
   EXPECT_EQ(wire_.target->submitted, 0u);
   EXPECT_EQ(wire_.reactor().bios().reserved(), 0u) << "all or nothing";
   EXPECT_FALSE(wire_.reactor().Turn()) << "waiting costs nothing";
+  EXPECT_EQ(wire_.stats.in_line.value(), 1u);
   GiveBack();
   wire_.Pump();
   EXPECT_EQ(wire_.TakeAnswers().size(), 2u);
+  EXPECT_EQ(wire_.stats.in_line.value(), 0u);
+  EXPECT_EQ(wire_.stats.waits_pool.value(), 1u);
 }
 
 TEST_F(SessionPoolTest, WhoComesLaterStandsBehindWhoWaits) {
-  SessionStats stats;
+  ClientStats stats;
   QuietOwner owner;
   const auto info = std::make_shared<ExportInfo>();
   info->size_bytes = Sixteen().size;
@@ -203,6 +206,7 @@ TEST_F(SessionPoolTest, AbandonLeavesTheLine) {
   wire_.Pump();
   wire_.Abandon();
   EXPECT_TRUE(wire_.reactor().PoolLineEmpty());
+  EXPECT_EQ(wire_.stats.in_line.value(), 0u);
   GiveBack();
   EXPECT_EQ(wire_.target->submitted, 0u);
 }

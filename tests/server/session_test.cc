@@ -63,8 +63,8 @@ TEST(Session, ReadsWhatWasWritten) {
     EXPECT_EQ(wire.Ask(Command::kWrite, 4096, 8192).error, Error::kNone);
     EXPECT_EQ(Read(wire, 4096, 8192), Payload(4096, 8192));
     EXPECT_EQ(wire.target->bytes[4095], 0);
-    EXPECT_EQ(wire.stats.written_bytes.value(), 8192u);
-    EXPECT_EQ(wire.stats.read_bytes.value(), 8192u);
+    EXPECT_EQ(wire.stats.of(RequestKind::kWrite).bytes.value(), 8192u);
+    EXPECT_EQ(wire.stats.of(RequestKind::kRead).bytes.value(), 8192u);
   }
 }
 
@@ -120,7 +120,7 @@ TEST(Session, ARefusalHasTheRightCodeAndTheSessionLives) {
   EXPECT_EQ(refused(Command::kFlush, 512, 512), Error::kInval);
   EXPECT_EQ(refused(Command::kRead, 0, (64u << 20) + 512), Error::kOverflow);
   EXPECT_EQ(wire.target->submitted, 11u) << "only the reads that show it is alive";
-  EXPECT_EQ(wire.stats.errors.value(), 11u);
+  EXPECT_EQ(wire.stats.errors.total(), 11u);
 }
 
 TEST(Session, WhoAskedForTheBlockSizesMustObeyThemAndWhoDidNotIsServed) {
@@ -287,7 +287,7 @@ TEST(Session, LongEffectsAreCutToAGibibyte) {
   info->size_bytes = setup.size;
   Negotiated negotiated;
   negotiated.exported = info;
-  SessionStats stats;
+  ClientStats stats;
   wire.session = std::make_unique<Session>(wire.reactor(), *wire.target, std::move(negotiated),
                                            Session::Options(), wire, stats);
   wire.Put(RequestBytes(Command::kCache, 1, 512, 0xfffffe00));

@@ -295,7 +295,7 @@ class SessionClient final : public StackClient, public nbd::Session::Owner {
   StackWorld& world_;
   StackVolume& volume_;
   const uint16_t reactor_;
-  nbd::SessionStats stats_;
+  ClientStats stats_;
   std::unique_ptr<nbd::Session> session_;
   bool structured_ = false;
   bool left_ = false;

@@ -315,7 +315,7 @@ TEST(Disk, CountsWhatItDid) {
   EXPECT_EQ(stats.riders.value(), 4u);
   EXPECT_EQ(stats.device_ops[static_cast<int>(Op::kWrite)].value(), 2u);
   EXPECT_EQ(rig.disk->flushes(), 1u);
-  EXPECT_EQ(stats.errors.value() + stats.retried.value() + stats.continued.value(), 0u);
+  EXPECT_EQ(stats.errors.total() + stats.retried.value() + stats.continued.value(), 0u);
   for (const Stage stage : {Stage::kQueue, Stage::kDispatch, Stage::kDevice}) {
     uint64_t writes = 0;
     for (int i = 0; i < Histogram::kBuckets; ++i) {

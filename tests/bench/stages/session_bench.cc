@@ -48,7 +48,7 @@ class Sessions final : public nbd::Session::Owner {
   SystemClock clock;
   Loop loop{clock};
   HoldTarget target;
-  nbd::SessionStats stats;
+  ClientStats stats;
   std::unique_ptr<nbd::Session> session;
 };
 
@@ -84,7 +84,7 @@ void OneSession(benchmark::State& state, Phase chosen, nbd::Command command, boo
     SLUICE_CHECK(s.session->quiet());
     timer.EndIteration();
   }
-  SLUICE_CHECK(s.stats.errors.value() == 0);
+  SLUICE_CHECK(s.stats.errors.total() == 0);
   state.SetItemsProcessed(state.iterations() * kBatch);
 }
 

@@ -71,6 +71,46 @@ TEST_F(SessionTest, AWriteWaitsForTheReadBeforeIt) {
   EXPECT_EQ(disk_->offsets().size(), 2u);
 }
 
+TEST_F(SessionTest, AStreamThatLeavesDisturbsNobodyInLineForMemory) {
+  std::vector<Segment> taken(4 * kMaxSegments);
+  size_t count = 0;
+  while (reactor_.buffers().free_bytes() > 0) {
+    count += reactor_.buffers().Take(kMiB, &taken[count]);
+  }
+  const ClientStats& stats = *exported_->stats->Find(DoorKind::kGrpc, 0);
+  Stream& waits = New();
+  Stream& leaves = New();
+  Send(waits, {Write(1, 0)});
+  EXPECT_EQ(stats.in_line.value(), 1u);
+  On([&] { session_->Detach(leaves); });
+  EXPECT_EQ(stats.in_line.value(), 1u);
+  On([&] {
+    reactor_.buffers().Give(taken.data(), static_cast<uint16_t>(count));
+    reactor_.PoolsGave();
+  });
+  EXPECT_EQ(stats.in_line.value(), 0u);
+  EXPECT_EQ(stats.waits_pool.value(), 1u);
+  Serve();
+  EXPECT_THAT(waits.results, ElementsAre(Pair(1, Reason::kNone)));
+}
+
+TEST_F(SessionTest, WhatIsDoneIsCountedAndWhatIsRefusedToo) {
+  Stream& stream = New();
+  Send(stream, {Write(1, 0), Read(2, kMiB), Make(3, Op::kWrite, kSize, 4096)});
+  const ClientStats& stats = *exported_->stats->Find(DoorKind::kGrpc, 0);
+  EXPECT_EQ(stats.of(RequestKind::kWrite).requests.value(), 2u);
+  EXPECT_EQ(stats.of(RequestKind::kWrite).total_ns.count(), 1u);  // the refused one
+  Serve();
+  EXPECT_EQ(stats.of(RequestKind::kWrite).total_ns.count(), 2u);
+  EXPECT_EQ(stats.of(RequestKind::kWrite).bytes.value(), 4096u);
+  EXPECT_EQ(stats.of(RequestKind::kRead).bytes.value(), 4096u);
+  EXPECT_EQ(stats.errors.of(static_cast<int>(Reason::kOutOfBounds)), 1u);
+  EXPECT_EQ(stats.errors.total(), 1u);
+  Send(stream, {Write(4, 0)});
+  End(Reason::kStaleEpoch, true, [] {});
+  EXPECT_EQ(stats.dropped.value(), 1u);
+}
+
 TEST_F(SessionTest, WhatIsMalformedNeverReachesTheDisk) {
   Stream& stream = New();
   OpRequest wrong_sum = Write(9, 0);
