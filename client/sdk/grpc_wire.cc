@@ -45,6 +45,7 @@ v1::OpKind KindOf(OpKind kind) {
 
 uint32_t FlagsOf(const Op& op) {
   uint32_t flags = 0;
+  if (op.kind == OpKind::kRead) flags |= v1::OP_FLAG_OMIT_ZEROES;
   if (op.changes() && (op.flags & kFua) != 0) flags |= v1::OP_FLAG_FUA;
   if (op.kind == OpKind::kWriteZeroes && (op.flags & kNoHole) != 0) flags |= v1::OP_FLAG_NO_HOLE;
   return flags;
@@ -158,6 +159,10 @@ bool IoReply::Parse() {
 }
 
 bool IoReply::CopyData(const v1::OpResult& result, std::byte* to) {
+  if (result.all_zero()) {
+    std::memset(to, 0, result.length_bytes());
+    return true;
+  }
   const uint64_t begin = result.payload_offset();
   if (begin < piece_begins_) piece_ = piece_begins_ = 0;
   while (piece_ < payload_.size() && begin >= piece_begins_ + payload_[piece_].size()) {

@@ -46,6 +46,7 @@ Reason FindData(const v1::Op& from, const std::string& payload, OpRequest& op) {
 bool ToFlags(uint32_t flags, Op op, uint8_t& bio_flags) {
   uint32_t legal = 0;
   if (IsWriteType(op)) legal |= v1::OP_FLAG_FUA;
+  if (op == Op::kRead) legal |= v1::OP_FLAG_OMIT_ZEROES;
   if (op == Op::kZero) legal |= v1::OP_FLAG_NO_HOLE | v1::OP_FLAG_FAST_ZERO;
   bio_flags = 0;
   if ((flags & v1::OP_FLAG_FUA) != 0) bio_flags |= kFua;
@@ -63,6 +64,7 @@ void ToOps(const v1::IoRequest& message, std::vector<OpRequest>& ops) {
     op.offset = from.offset_bytes();
     op.length = from.length_bytes();
     op.timeout_ms = from.timeout_ms();
+    op.omit_zeroes = (from.flags() & v1::OP_FLAG_OMIT_ZEROES) != 0;
     if (!ToOp(from.kind(), op.op) || !ToFlags(from.flags(), op.op, op.flags) || op.op_id <= last) {
       op.refused = Reason::kBadRequest;
     } else if (op.op == Op::kWrite) {

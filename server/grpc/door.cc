@@ -6,6 +6,7 @@
 #include <grpcpp/resource_quota.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
+#include <malloc.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -35,7 +36,15 @@ constexpr int kKeepaliveTimeoutMs = 10'000;
 constexpr int kHandshakeTimeoutMs = 10'000;
 constexpr size_t kQuotaBytes = 256 * kMiB;  // of gRPC's own buffers
 constexpr int kQuotaThreads = 16;
+constexpr int kKeptBytes = 32 * 1024 * 1024;              // free memory that an arena keeps
 constexpr auto kShutdownGrace = std::chrono::seconds(1);  // for streams that do not end
+
+// The memory of messages is used again. As the C library does it by itself, most of it goes back to
+// the kernel each time and is faulted in anew: a third of the server's CPU at 64 KiB an op.
+void KeepMemory() {
+  mallopt(M_MMAP_THRESHOLD, 2 * int{kMessageMax});
+  mallopt(M_TRIM_THRESHOLD, kKeptBytes);
+}
 
 void SetLimits(::grpc::ServerBuilder& builder) {
   builder.SetMaxReceiveMessageSize(kMessageMax);
@@ -148,6 +157,7 @@ DoorSnapshot Door::Snapshot() const {
 Registry& Door::registry() { return inside_->registry; }
 
 absl::Status Door::Start() {
+  KeepMemory();
   Host& host = inside_->host;
   ::grpc::EnableDefaultHealthCheckService(false);
   ::grpc::ServerBuilder builder;

@@ -5,6 +5,7 @@
 //
 // Two messages are in hand at most: one being read while the other's ops wait to begin. Nothing is
 // read while the client does not take its results.
+#include <algorithm>
 #include <deque>
 #include <mutex>
 #include <optional>
@@ -20,6 +21,7 @@ namespace {
 
 constexpr size_t kUnsentMax = 8;         // messages of results that wait; then no more is read
 constexpr size_t kHeadRoom = 64 * 1024;  // of a message, for its results
+constexpr size_t kKeptMax = 512 * 1024;  // of a message that is used again, its data's memory
 
 class IoCall final : public Call, private Party, public std::enable_shared_from_this<IoCall> {
  public:
@@ -66,6 +68,8 @@ class IoCall final : public Call, private Party, public std::enable_shared_from_
   void OnClosed(Reason why) noexcept override;
   void OnNews(const News& news) noexcept override;
   void List();
+  // The message that results gather in.
+  v1::IoResponse& Filling();
 
   // --- any thread ---
   void Send(std::unique_ptr<v1::IoResponse> message);
@@ -106,6 +110,7 @@ class IoCall final : public Call, private Party, public std::enable_shared_from_
   std::optional<::grpc::Status> status_;  // how it ends, when all is written
   std::deque<std::unique_ptr<v1::IoResponse>> unsent_;
   std::unique_ptr<v1::IoResponse> being_written_;
+  std::unique_ptr<v1::IoResponse> spare_;  // one that was written, empty, with its memory
 };
 
 void IoCall::Asked(bool ok) {
@@ -211,16 +216,21 @@ void IoCall::OnResult(const OpResult& result, const Bio* data) noexcept {
       filling_->payload().size() + data->length + kHeadRoom > kMessageMax) {
     FlushResults(true);
   }
-  if (filling_ == nullptr) filling_ = std::make_unique<v1::IoResponse>();
-  v1::OpResult& to = *filling_->add_results();
+  v1::IoResponse& message = Filling();
+  v1::OpResult& to = *message.add_results();
   to.set_op_id(result.op_id);
   to.set_reason(static_cast<v1::ErrorReason>(result.reason));
   to.set_errno_code(static_cast<uint32_t>(result.error));
   to.set_service_time_us(result.service_us);
   if (data != nullptr) {
-    to.set_payload_offset(static_cast<uint32_t>(filling_->payload().size()));
+    std::string& payload = *message.mutable_payload();
+    if (payload.empty()) payload.reserve(std::min<uint64_t>(unanswered_bytes_, kKeptMax));
+    to.set_payload_offset(static_cast<uint32_t>(payload.size()));
     to.set_length_bytes(data->length);
-    to.set_crc32c(AppendData(*data, *filling_->mutable_payload()));
+    to.set_crc32c(AppendData(*data, payload));
+  } else if (result.all_zero) {
+    to.set_all_zero(true);
+    to.set_length_bytes(static_cast<uint32_t>(result.data_bytes));
   }
   --unanswered_ops_;
   unanswered_bytes_ -= result.data_bytes;
@@ -243,11 +253,20 @@ void IoCall::OnClosed(Reason why) noexcept {
 // The first message is the answer to the attach.
 void IoCall::OnNews(const News& news) noexcept {
   if (!attached_) return;
-  if (filling_ == nullptr) filling_ = std::make_unique<v1::IoResponse>();
-  v1::IoNotice& notice = *filling_->mutable_notice();
+  v1::IoNotice& notice = *Filling().mutable_notice();
   if (news.draining) notice.set_draining(true);
   if (news.exported != nullptr) Describe(*news.exported, *notice.mutable_geometry());
   List();
+}
+
+v1::IoResponse& IoCall::Filling() {
+  if (filling_ != nullptr) return *filling_;
+  {
+    const Lock lock(mutex_);
+    filling_ = std::move(spare_);
+  }
+  if (filling_ == nullptr) filling_ = std::make_unique<v1::IoResponse>();
+  return *filling_;
 }
 
 void IoCall::List() {
@@ -303,8 +322,10 @@ void IoCall::WriteMore(Lock lock) {
 }
 
 void IoCall::Written(bool ok) {
+  being_written_->Clear();
   Lock lock(mutex_);
   writing_ = false;
+  if (being_written_->payload().capacity() <= kKeptMax) spare_ = std::move(being_written_);
   if (!ok) {
     unsent_.clear();
     if (!status_) status_ = ::grpc::Status::CANCELLED;

@@ -49,6 +49,7 @@ struct OpRequest {
   uint64_t length = 0;
   const char* data = nullptr;      // kWrite: `length` bytes
   uint32_t timeout_ms = 0;         // from its arrival at the session; 0: none
+  bool omit_zeroes = false;        // kRead: data that are all zeroes need not be sent
   bool unnumbered = false;         // a read of the door's own: outside the window
   Reason refused = Reason::kNone;  // what arrival found wrong with it: it is only to be answered
   // The session's own.
@@ -64,6 +65,7 @@ struct OpResult {
   Reason reason = Reason::kNone;
   int error = 0;  // errno, 0: none
   uint32_t service_us = 0;
+  bool all_zero = false;  // of a kRead with omit_zeroes, and its data are not told
 };
 
 }  // namespace sluice::rpc

@@ -7,6 +7,7 @@
 #include "core/check.h"
 #include "core/units.h"
 #include "server/grpc/session.h"
+#include "storage/zeroes.h"
 
 namespace sluice::rpc {
 namespace {
@@ -35,6 +36,18 @@ uint16_t CommandFlagsOf(uint8_t flags) {
   if ((flags & kNoHole) != 0) bits |= nbd::kFlagNoHole;
   if ((flags & kFastZero) != 0) bits |= nbd::kFlagFastZero;
   return bits;
+}
+
+bool IsAllZero(const Bio& bio) {
+  uint64_t skip = bio.seg_skip;
+  uint64_t left = bio.length;
+  for (uint16_t i = 0; i < bio.seg_count && left > 0; ++i) {
+    const uint64_t size = std::min<uint64_t>(bio.segs[i].iov_len - skip, left);
+    if (!AllZero(static_cast<const char*>(bio.segs[i].iov_base) + skip, size)) return false;
+    left -= size;
+    skip = 0;
+  }
+  return true;
 }
 
 bool Overlap(const OpRequest& a, const OpRequest& b) {
@@ -212,7 +225,8 @@ bool Session::Begin(Party& party, const OpRequest& op, bool first_in_line) {
   shape.length = static_cast<uint32_t>(op.length);
   shape.part_bytes = HasData(op.op) ? kDataMax : kEffectMax;
   const bool borrows = op.op == Op::kRead && op.length <= target_->limits().lend_bytes_max;
-  shape.payload = HasData(op.op) && !borrows;
+  const bool swallowed = op.op == Op::kWrite && target_->limits().swallows;
+  shape.payload = HasData(op.op) && !borrows && !swallowed;
   switch (memory_->Take(record, shape, first_in_line)) {
     case RequestMemory::Verdict::kTaken:
       break;
@@ -267,7 +281,7 @@ bool Session::Repeat(Party& party, const OpRequest& op, OpWindow::Verdict verdic
 void Session::Launch(Party& party, const OpRequest& op, Running& record, bool remembered) {
   BioCell& cell = *record.parts.front();
   Bio& bio = cell.bio;
-  if (op.op == Op::kWrite) CopyToBio(bio, 0, op.data, op.length);
+  if (op.op == Op::kWrite && bio.segs != nullptr) CopyToBio(bio, 0, op.data, op.length);
   record.session = this;
   record.op = op;
   record.op.data = nullptr;
@@ -310,6 +324,8 @@ void Session::OnDone(Running& record) {
   Bio& bio = record.parts.front()->bio;
   int error = bio.error;
   if (error == 0 && HasData(bio.op) && bio.resid != 0) error = EIO;
+  // Answered before its end, for a device that hangs: nobody knows what will become of it.
+  if (bio.pending > 0) error = ETIMEDOUT;
   OpResult result;
   result.op_id = record.op.op_id;
   result.data_bytes = DataBytes(record.op);
@@ -328,7 +344,11 @@ void Session::OnDone(Running& record) {
     counts_.errors.Add(1);
     stats_->errors.Add(static_cast<int>(result.reason));
   }
-  const bool has_data = bio.op == Op::kRead && error == 0;
+  bool has_data = bio.op == Op::kRead && error == 0;
+  if (has_data && record.op.omit_zeroes && IsAllZero(bio)) {
+    result.all_zero = true;
+    has_data = false;
+  }
   for (Party* party : record.parties) party->OnResult(result, has_data ? &bio : nullptr);
   record.parties.clear();
 }

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "server/nbd/handshake.h"
+#include "storage/zeroes.h"
 
 namespace sluice::nbd {
 namespace {
@@ -15,10 +16,6 @@ constexpr uint64_t kGranule = 4096;
 constexpr size_t kMaxChunks = 128;
 constexpr size_t kHoleChunkBytes = kChunkHeaderBytes + kOffsetHoleBytes;
 constexpr size_t kSmallHeadBytes = 256;
-
-bool AllZero(const char* data, size_t size) {
-  return data[0] == 0 && std::memcmp(data, data + 1, size - 1) == 0;
-}
 
 // Walks the data of a READ through its parts' segments.
 class DataCursor {

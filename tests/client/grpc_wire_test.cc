@@ -68,7 +68,7 @@ TEST(GrpcWire, OpsAreEncodedAsTheSchemaSays) {
   EXPECT_EQ(message.ops(0).offset_bytes(), 1ull << 40);
   EXPECT_EQ(message.ops(0).crc32c(), client::Crc32c(first.data(), first.size()));
   EXPECT_EQ(message.ops(1).kind(), v1::OP_KIND_READ);
-  EXPECT_EQ(message.ops(1).flags(), 0u);
+  EXPECT_EQ(message.ops(1).flags(), unsigned{v1::OP_FLAG_OMIT_ZEROES});
   EXPECT_FALSE(message.ops(1).has_crc32c());
   EXPECT_EQ(message.ops(2).flags(), unsigned{v1::OP_FLAG_FUA | v1::OP_FLAG_NO_HOLE});
   EXPECT_EQ(message.ops(2).length_bytes(), 1u << 30);
@@ -110,6 +110,21 @@ TEST(GrpcWire, ResultsAreTakenApartHoweverTheyAreCut) {
       EXPECT_EQ(data, std::string(data.size(), static_cast<char>('a' + i))) << piece;
     }
   }
+}
+
+TEST(GrpcWire, ZeroesThatWereLeftOutAreThere) {
+  v1::IoResponse response = Response();
+  v1::OpResult& zero = *response.add_results();
+  zero.set_length_bytes(4096);
+  zero.set_all_zero(true);
+  ::grpc::ByteBuffer bytes = Cut(response.SerializeAsString(), 600);
+  IoReply reply(bytes);
+  ASSERT_TRUE(reply.Parse());
+  Bytes data(4096, std::byte{7});
+  EXPECT_TRUE(reply.CopyData(reply.results()[5], data.data()));
+  EXPECT_EQ(data, Bytes(4096));
+  EXPECT_TRUE(reply.CopyData(reply.results()[1], data.data()));  // the others are where they were
+  EXPECT_EQ(data.front(), std::byte{'b'});
 }
 
 TEST(GrpcWire, DataThatAreChangedOrMissingAreNotTaken) {

@@ -63,6 +63,19 @@ class Data(Rpc):
         self.assertEqual({r[0] for r in stream.results(5).values()}, {OK})
         self.assertEqual(stream.end(), [])
 
+    def test_zeroes_may_be_left_out(self):
+        _, channel = self.serve()
+        session = channel.open()
+        session.write(4096, b'\1' * 512)
+        stream = session.stream()
+        omit = block.OP_FLAG_OMIT_ZEROES
+        stream.send(read_op(2, 0, 4096, flags=omit), read_op(3, 4096, 4096, flags=omit),
+                    read_op(4, 0, 4096))
+        found = {r.op_id: (r.all_zero, r.length_bytes, r.HasField('crc32c'))
+                 for r in stream.receive().results}
+        self.assertEqual(found, {2: (True, 4096, False), 3: (False, 4096, True),
+                                 4: (False, 4096, True)})
+
     def test_geometry_and_limits_are_told(self):
         _, channel = self.serve('--block-size', '4096', 'memory:16MiB')
         answer = channel.open().answer

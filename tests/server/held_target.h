@@ -43,6 +43,13 @@ class HeldTarget final : public Target {
     });
   }
 
+  // The device hangs: what is there is answered, and ends later.
+  void ExpireStarted() {
+    home_.Post([this] {
+      for (Bio* bio : started_) Expire(*bio, EIO);
+    });
+  }
+
   size_t queued() const { return queued_.size(); }
   size_t started() const { return started_.size(); }
   // Offsets of all requests that ever came.

@@ -115,6 +115,20 @@ TEST_F(SessionEndsTest, AnOpWhoseTimeIsUpAtTheDeviceHasAnUnknownOutcome) {
   EXPECT_THAT(stream.results, ElementsAre(Pair(1, Reason::kDiskTimeout), Pair(2, Reason::kNone)));
 }
 
+TEST_F(SessionEndsTest, AnOpThatADiskGaveUpHasAnUnknownOutcome) {
+  Stream& stream = New();
+  Stream& fresh = New();
+  ASSERT_TRUE(Attach(stream, 1));
+  Send(stream, {Write(1, 0)});
+  disk_->StartAll();
+  disk_->ExpireStarted();
+  Turn();
+  EXPECT_THAT(stream.results, ElementsAre(Pair(1, Reason::kDiskTimeout)));
+  EXPECT_FALSE(Attach(fresh, 2));  // it is still there
+  Serve();
+  EXPECT_EQ(answer_.refused, Reason::kNone);
+}
+
 TEST_F(SessionEndsTest, WhoAsksAgainIsToldHowALateOpEnded) {
   Stream& stream = New();
   Send(stream, {Timed(Write(1, 0), 100)});
