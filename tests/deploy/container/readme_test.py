@@ -6,11 +6,13 @@ import os
 import re
 import subprocess
 
+import compose_test
 import podman
 import systemd_test
 from suite import Case, main, run
 
-NAMES = (('container', 'sluice'), ('volume', 'sluice-data'), ('image', 'localhost/sluice'))
+NAMES = (('container', 'sluice'), ('volume', 'sluice-data'), ('container', 'deploy_client_1'),
+         ('network', 'deploy_default'), ('image', 'localhost/sluice'))
 BUILD = re.compile(r'podman build |cmake |cd build/release && cpack')
 
 
@@ -30,20 +32,22 @@ class Readme(Case):
     @staticmethod
     def clean_up():
         for command in ('rm -f -v -i sluice', 'volume rm -f sluice-data',
-                        'rmi -f localhost/sluice:latest'):
+                        'network rm -f deploy_default', 'rmi -f localhost/sluice:latest'):
             subprocess.run(['podman', *command.split()], env=podman.ENGINE, check=False,
                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def test_container_commands(self):
-        podman.sluice_image()
+        compose_test.setUpModule()
         self.nothing_of_the_users_is_in_the_way()
         self.addCleanup(self.clean_up)
         podman.podman('tag', podman.IMAGE, 'localhost/sluice:latest')
         ran = [c for c in commands('container') if not BUILD.match(c)]
-        self.assertGreater(len(ran), 4)
+        self.assertGreater(len(ran), 8)
         for command in ran:
             with self.subTest(command):
-                run('sh', '-ec', command, cwd=podman.TREE, timeout=300, env=podman.ENGINE)
+                run('sh', '-ec', command, cwd=podman.TREE, timeout=300, env={
+                    **podman.ENGINE, 'SLUICE_IMAGE': podman.IMAGE,
+                    'SLUICE_PROMETHEUS_IMAGE': compose_test.PROMETHEUS})
 
     def test_commands_on_a_machine_with_systemd(self):
         systemd_test.setUpModule()
