@@ -30,13 +30,14 @@ absl::Status Refused(const InheritedFd& from, absl::string_view why) {
 absl::Status UseInherited(const std::vector<InheritedFd>& inherited, Config& config) {
   if (inherited.empty()) return absl::OkStatus();
   const std::map<std::string, std::vector<Address>*> doors = {{"nbd", &config.nbd.listen},
-                                                              {"grpc", &config.grpc.listen}};
+                                                              {"grpc", &config.grpc.listen},
+                                                              {"http", &config.http.listen}};
   std::map<std::string, std::vector<Address>> given;
   for (const InheritedFd& from : inherited) {
     if (doors.count(from.name) == 0) {
       return Refused(from,
-                     "is named for no door: write FileDescriptorName=nbd or "
-                     "FileDescriptorName=grpc into its unit");
+                     "is named for no door: write FileDescriptorName=nbd, grpc or http into its "
+                     "unit");
     }
     if (OptionOf(from.fd, SO_TYPE) != SOCK_STREAM || OptionOf(from.fd, SO_ACCEPTCONN) != 1) {
       return Refused(from,

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import threading
+import urllib.request
 
 import rpc
 from server import Server, refuses
@@ -98,10 +99,17 @@ class Activation(Case):
                 self.assertEqual(c.read(0, MIB), data)
 
     def test_each_door_takes_its_sockets_and_leaves_their_files(self):
-        manager = Manager({'grpc': self.unix('grpc.sock'), 'nbd': self.unix('nbd.sock')})
+        watched = listening(socket.AF_INET, ('127.0.0.1', 0))
+        self.addCleanup(watched.close)
+        manager = Manager({'grpc': self.unix('grpc.sock'), 'nbd': self.unix('nbd.sock'),
+                           'http': watched})
         with manager.start('serve', '--state-dir', self.path('state'), 'memory:1MiB') as server:
             self.assertEqual(server.ready, f'ready nbd=unix:{self.path("nbd.sock")} '
-                                           f'grpc=unix:{self.path("grpc.sock")}\n')
+                                           f'grpc=unix:{self.path("grpc.sock")} '
+                                           f'http=127.0.0.1:{watched.getsockname()[1]}\n')
+            with urllib.request.urlopen('http://{}:{}/readyz'.format(*watched.getsockname()),
+                                        timeout=20) as answer:
+                self.assertEqual(answer.status, 200)
             run('nbdinfo', server.uri())
             with rpc.Channel(server) as channel:
                 channel.open('disk').close()

@@ -97,6 +97,7 @@ TEST(Inherited, ASocketOpensADoorThatTheConfigLeftShut) {
 TEST(Inherited, WhatADoorMayNotBeToldItMayNotBeHanded) {
   EXPECT_THAT(WhyRefused(Tcp(INADDR_ANY), "nbd"), HasSubstr("insecure_tcp"));
   EXPECT_THAT(WhyRefused(Tcp(INADDR_LOOPBACK), "grpc"), HasSubstr("insecure_tcp"));
+  EXPECT_THAT(WhyRefused(Tcp(INADDR_ANY), "http"), HasSubstr("insecure_tcp"));
   Config config = Served();
   config.nbd.insecure_tcp = true;
   const int fd = Tcp(INADDR_ANY);

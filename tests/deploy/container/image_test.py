@@ -5,13 +5,14 @@ import contextlib
 import json
 import os
 import threading
+import urllib.request
 
 import podman
 from podman import HARDENED, Container, Volume
 from suite import Case, MIB, eventually, main, pattern, run, write_file
 from wire import Closed, connect
 
-NBD = 10809
+NBD, HTTP = 10809, 10811
 PUBLISHED = (*HARDENED, '-p', f'127.0.0.1::{NBD}')
 MB = 1000 * 1000
 OVER_BASE_MB = 120
@@ -78,6 +79,16 @@ class Image(Case):
             self.path('hello'), '-I', self.path('sdk/include'), '-L', libraries, '-lsluice')
         self.assertEqual(run(self.path('hello'), uri(container),
                              env={'LD_LIBRARY_PATH': libraries}), 'what was written was read\n')
+
+    def test_it_is_watched_over_http(self):
+        c = self.serve('http', options=(*PUBLISHED, '-p', f'127.0.0.1::{HTTP}'))
+        with connect(c.port(NBD)) as client:
+            self.assertEqual(client.write(0, pattern(0, 4096)), 0)
+        for path, says in (('/healthz', ''), ('/readyz', ''), ('/metrics', 'sluice_')):
+            url = 'http://{}:{}{}'.format(*c.port(HTTP), path)
+            with urllib.request.urlopen(url, timeout=20) as answer:
+                self.assertEqual(answer.status, 200)
+                self.assertIn(says, answer.read().decode())
 
     def test_its_health_is_whether_it_answers(self):
         c = self.serve('health')

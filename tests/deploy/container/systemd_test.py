@@ -99,7 +99,7 @@ class Systemd(Case):
         self.assertEqual(m.state(), 'active')
         status = m.show('StatusText')
         for address in ('nbd=unix:/run/sluice/nbd.sock', 'nbd=127.0.0.1:10809',
-                        'grpc=unix:/run/sluice/grpc.sock'):
+                        'grpc=unix:/run/sluice/grpc.sock', 'http=127.0.0.1:10811'):
             self.assertIn(address, status)
         self.assertEqual(m.execute('stat', '-c', '%U:%G %a', '/run/sluice/nbd.sock').strip(),
                          'sluice:sluice 660')
