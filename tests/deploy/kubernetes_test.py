@@ -25,11 +25,14 @@ class Manifests(Case):
         self.assertEqual(len(os.listdir(manifests.FOLDER)), len(self.of) + 1)
 
     def test_what_breaks_a_schema_is_found(self):
+        text = manifests.resources()
         for right, wrong in (('replicas: 1', 'replicas: "one"'), ('kind: Service', 'kind: Servant'),
                              ('maxUnavailable: 0', 'maxUnavailable: [0]')):
-            text = manifests.resources()
             self.assertIn(right, text)
-            self.assertTrue(manifests.check(text.replace(right, wrong))[1], wrong)
+            text = text.replace(right, wrong)
+        findings = '\n'.join(manifests.check(text)[1])
+        for what in ('replicas', 'Servant', 'maxUnavailable'):
+            self.assertIn(what, findings)
 
     def test_each_selector_finds_the_pods(self):
         labels = self.pod['metadata']['labels']

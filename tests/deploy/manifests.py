@@ -2,6 +2,7 @@
 """The Kubernetes manifests as objects, checked against Kubernetes' own schemas (npm's
 kubernetes-models, installed from the lock file into the build folder)."""
 import filecmp
+import functools
 import json
 import os
 import re
@@ -51,6 +52,7 @@ def resources():
     return '---\n'.join(texts)
 
 
+@functools.lru_cache(None)
 def objects():
     """{kind: object} of what the kustomization puts together."""
     found, findings = check(resources())
