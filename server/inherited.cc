@@ -29,9 +29,8 @@ absl::Status Refused(const InheritedFd& from, absl::string_view why) {
 
 absl::Status UseInherited(const std::vector<InheritedFd>& inherited, Config& config) {
   if (inherited.empty()) return absl::OkStatus();
-  const std::map<std::string, std::vector<Address>*> doors = {{"nbd", &config.nbd.listen},
-                                                              {"grpc", &config.grpc.listen},
-                                                              {"http", &config.http.listen}};
+  const std::map<std::string, std::vector<Address>*> doors = {
+      {"nbd", &config.nbd.listen}, {"grpc", &config.grpc.listen}, {"http", &config.http.listen}};
   std::map<std::string, std::vector<Address>> given;
   for (const InheritedFd& from : inherited) {
     if (doors.count(from.name) == 0) {
