@@ -11,7 +11,7 @@
 
 namespace sluice {
 
-// What a target is; constant while it is published.
+// What a target is; constant while it is published, but that it may grow on its home reactor.
 struct Limits {
   uint64_t size = 0;             // bytes
   uint32_t block = 512;          // bytes; range and length of every bio are multiples of it

@@ -17,6 +17,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "core/check.h"
+#include "server/config_messages.h"
 #include "server/text.h"
 #include "sluice/v1/config.pb.h"
 
@@ -139,7 +140,61 @@ Problem ConvertDoors(const v1::Config& from, Config& to) {
   return {};
 }
 
-Problem ConvertDisk(const std::string& key, const v1::Disk& from, DiskSpec& to) {
+void ConvertLimits(const v1::Limits& from, LimitsConfig& to) {
+  const auto set = [](auto value, auto& field) {
+    if (value != 0) field = value;
+  };
+  set(from.handshakes(), to.handshakes);
+  set(from.connections(), to.connections);
+  set(from.handshake_timeout_s(), to.handshake_timeout_s);
+  set(from.payload_timeout_s(), to.payload_timeout_s);
+  set(from.idle_timeout_s(), to.idle_timeout_s);
+  set(from.io_timeout_s(), to.io_timeout_s);
+  set(from.drain_timeout_s(), to.drain_timeout_s);
+  set(from.requests_per_connection(), to.requests_per_connection);
+  set(from.pool_bytes(), to.pool_bytes);
+}
+
+Problem Convert(const v1::Config& from, Config& to) {
+  if (auto p = ConvertDoors(from, to)) return p;
+  to.topology.disks.resize(static_cast<size_t>(from.disk_size()));
+  for (int i = 0; i < from.disk_size(); ++i) {
+    const std::string key = absl::StrCat("disk[", i, "]");
+    if (auto p = FromMessage(key, from.disk(i), to.topology.disks[static_cast<size_t>(i)]))
+      return p;
+  }
+  to.topology.volumes.resize(static_cast<size_t>(from.volume_size()));
+  for (int i = 0; i < from.volume_size(); ++i) {
+    const std::string key = absl::StrCat("volume[", i, "]");
+    if (auto p = FromMessage(key, from.volume(i), to.topology.volumes[static_cast<size_t>(i)]))
+      return p;
+  }
+  to.exports.resize(static_cast<size_t>(from.export__size()));
+  for (int i = 0; i < from.export__size(); ++i) {
+    FromMessage(from.export_(i), to.exports[static_cast<size_t>(i)]);
+  }
+  to.disk_roots = {from.disk_roots().begin(), from.disk_roots().end()};
+  ConvertLimits(from.limits(), to.limits);
+  to.reactors = from.reactors();
+  if (from.has_poll_us()) to.poll_us = from.poll_us();
+  to.strategy_dir = from.strategy_dir();
+  to.state_dir = from.state_dir();
+  return {};
+}
+
+absl::Status ParseJson(const std::string& file, const std::string& text, v1::Config& message) {
+  const auto status = pb::util::JsonStringToMessage(text, &message);
+  if (status.ok()) return absl::OkStatus();
+  // Syntax errors quote the place over several lines.
+  return absl::InvalidArgumentError(absl::StrCat(
+      file, ": ", absl::StrReplaceAll(std::string(status.message()), {{"\n", " "}, {"\r", " "}}),
+      " (the schema is sluice.v1.Config)"));
+}
+
+}  // namespace
+
+std::optional<ConfigProblem> FromMessage(const std::string& key, const v1::Disk& from,
+                                         DiskSpec& to) {
   to.name = from.name();
   switch (from.backing_case()) {
     case v1::Disk::kPath:
@@ -172,7 +227,8 @@ Problem ConvertDisk(const std::string& key, const v1::Disk& from, DiskSpec& to) 
   return {};
 }
 
-Problem ConvertVolume(const std::string& key, const v1::Volume& from, VolumeSpec& to) {
+std::optional<ConfigProblem> FromMessage(const std::string& key, const v1::Volume& from,
+                                         VolumeSpec& to) {
   to.name = from.name();
   switch (from.layout_case()) {
     case v1::Volume::kSlice:
@@ -198,7 +254,7 @@ Problem ConvertVolume(const std::string& key, const v1::Volume& from, VolumeSpec
   return Wrong(key, "has no layout: give slice, concat or stripe");
 }
 
-void ConvertExport(const v1::Export& from, ExportConfig& to) {
+void FromMessage(const v1::Export& from, ExportConfig& to) {
   to.name = from.name();
   to.volume = from.volume();
   to.description = from.description();
@@ -209,49 +265,7 @@ void ConvertExport(const v1::Export& from, ExportConfig& to) {
   to.allow = {from.allow().begin(), from.allow().end()};
 }
 
-void ConvertLimits(const v1::Limits& from, LimitsConfig& to) {
-  const auto set = [](auto value, auto& field) {
-    if (value != 0) field = value;
-  };
-  set(from.handshakes(), to.handshakes);
-  set(from.connections(), to.connections);
-  set(from.handshake_timeout_s(), to.handshake_timeout_s);
-  set(from.payload_timeout_s(), to.payload_timeout_s);
-  set(from.idle_timeout_s(), to.idle_timeout_s);
-  set(from.io_timeout_s(), to.io_timeout_s);
-  set(from.drain_timeout_s(), to.drain_timeout_s);
-  set(from.requests_per_connection(), to.requests_per_connection);
-  set(from.pool_bytes(), to.pool_bytes);
-}
-
-Problem Convert(const v1::Config& from, Config& to) {
-  if (auto p = ConvertDoors(from, to)) return p;
-  to.topology.disks.resize(static_cast<size_t>(from.disk_size()));
-  for (int i = 0; i < from.disk_size(); ++i) {
-    const std::string key = absl::StrCat("disk[", i, "]");
-    if (auto p = ConvertDisk(key, from.disk(i), to.topology.disks[static_cast<size_t>(i)]))
-      return p;
-  }
-  to.topology.volumes.resize(static_cast<size_t>(from.volume_size()));
-  for (int i = 0; i < from.volume_size(); ++i) {
-    const std::string key = absl::StrCat("volume[", i, "]");
-    if (auto p = ConvertVolume(key, from.volume(i), to.topology.volumes[static_cast<size_t>(i)]))
-      return p;
-  }
-  to.exports.resize(static_cast<size_t>(from.export__size()));
-  for (int i = 0; i < from.export__size(); ++i) {
-    ConvertExport(from.export_(i), to.exports[static_cast<size_t>(i)]);
-  }
-  to.disk_roots = {from.disk_roots().begin(), from.disk_roots().end()};
-  ConvertLimits(from.limits(), to.limits);
-  to.reactors = from.reactors();
-  if (from.has_poll_us()) to.poll_us = from.poll_us();
-  to.strategy_dir = from.strategy_dir();
-  to.state_dir = from.state_dir();
-  return {};
-}
-
-void Render(const DiskSpec& from, v1::Disk& to) {
+void ToMessage(const DiskSpec& from, v1::Disk& to) {
   to.set_name(from.name);
   switch (from.kind) {
     case DiskSpec::Kind::kPath:
@@ -275,7 +289,7 @@ void Render(const DiskSpec& from, v1::Disk& to) {
   to.set_cylinder_bytes(from.cylinder_bytes);
 }
 
-void Render(const VolumeSpec& from, v1::Volume& to) {
+void ToMessage(const VolumeSpec& from, v1::Volume& to) {
   to.set_name(from.name);
   switch (from.kind) {
     case VolumeSpec::Kind::kSlice:
@@ -293,7 +307,7 @@ void Render(const VolumeSpec& from, v1::Volume& to) {
   }
 }
 
-void Render(const ExportConfig& from, v1::Export& to) {
+void ToMessage(const ExportConfig& from, v1::Export& to) {
   to.set_name(from.name);
   to.set_volume(from.volume);
   to.set_description(from.description);
@@ -303,17 +317,6 @@ void Render(const ExportConfig& from, v1::Export& to) {
   to.set_exclusive(from.nbd_excluded ? v1::EXCLUSIVE_EVERYBODY : v1::EXCLUSIVE_SESSIONS);
   to.mutable_allow()->Assign(from.allow.begin(), from.allow.end());
 }
-
-absl::Status ParseJson(const std::string& file, const std::string& text, v1::Config& message) {
-  const auto status = pb::util::JsonStringToMessage(text, &message);
-  if (status.ok()) return absl::OkStatus();
-  // Syntax errors quote the place over several lines.
-  return absl::InvalidArgumentError(absl::StrCat(
-      file, ": ", absl::StrReplaceAll(std::string(status.message()), {{"\n", " "}, {"\r", " "}}),
-      " (the schema is sluice.v1.Config)"));
-}
-
-}  // namespace
 
 absl::StatusOr<mode_t> ParseSocketMode(absl::string_view text) {
   mode_t mode = 0;
@@ -330,9 +333,9 @@ absl::StatusOr<mode_t> ParseSocketMode(absl::string_view text) {
 
 std::string RenderParts(const Config& config) {
   v1::Config message;
-  for (const DiskSpec& disk : config.topology.disks) Render(disk, *message.add_disk());
-  for (const VolumeSpec& volume : config.topology.volumes) Render(volume, *message.add_volume());
-  for (const ExportConfig& each : config.exports) Render(each, *message.add_export_());
+  for (const DiskSpec& disk : config.topology.disks) ToMessage(disk, *message.add_disk());
+  for (const VolumeSpec& volume : config.topology.volumes) ToMessage(volume, *message.add_volume());
+  for (const ExportConfig& each : config.exports) ToMessage(each, *message.add_export_());
   std::string text;
   SLUICE_CHECK(pb::TextFormat::PrintToString(message, &text));
   return text;

@@ -2,6 +2,7 @@
 // What a door sees of the exports: facts for the handshake, and a way to look them up.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -10,12 +11,29 @@
 
 namespace sluice {
 
-// Facts a client is told about one export. Immutable once it is in a directory: a change makes a
-// new one, and whoever holds the old one keeps it. The table's own type derives from it.
+// A number that only rises while others look at it.
+class RisingBytes {
+ public:
+  RisingBytes(uint64_t value = 0) : value_(value) {}
+  RisingBytes(const RisingBytes& other) : value_(other) {}
+  RisingBytes& operator=(const RisingBytes& other) {
+    value_.store(other);
+    return *this;
+  }
+  operator uint64_t() const { return value_.load(); }
+  void RiseTo(uint64_t value) const { value_.store(value); }
+
+ private:
+  mutable std::atomic<uint64_t> value_;
+};
+
+// Facts a client is told about one export. Immutable once it is in a directory, but that it may
+// grow: a change makes a new one, and whoever holds the old one keeps it. The table's own type
+// derives from it.
 struct ExportInfo {
   std::string name;         // UTF-8 without NUL, at most 4096 bytes
   std::string description;  // as name; may be empty
-  uint64_t size_bytes = 0;
+  RisingBytes size_bytes;
   bool read_only = false;
   bool rotational = false;  // the client should sort its requests
   bool can_trim = false;

@@ -64,8 +64,8 @@ ExportTable::ExportTable(const std::vector<Entry>& entries, std::string_view def
   for (const Entry& entry : entries) {
     const auto there = before(entry);
     const bool same = there != nullptr && there->config == entry.config &&
-                      there->target == entry.target && there->stands_on == StandsOn(entry) &&
-                      there->size_bytes == entry.target->limits().size;
+                      there->target == entry.target && there->stands_on == StandsOn(entry);
+    if (same) there->size_bytes.RiseTo(entry.target->limits().size);
     while (there == nullptr && taken.contains(free)) free += kFlowsPerExport;
     const uint32_t flow = there != nullptr ? there->first_flow : free;
     taken.insert(flow);

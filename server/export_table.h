@@ -60,8 +60,8 @@ class ExportTable final : public ExportDirectory {
     std::vector<std::string> stands_on = {};  // Topology::StandsOn(); empty: the volume alone
   };
   // `default_export` is what the empty name means; empty: the only entry, if there is only one.
-  // What is as it was in `old` stays the same Export, and every export of the same name keeps its
-  // flows and its counters.
+  // What is as it was in `old` stays the same Export, which may grow, and every export of the same
+  // name keeps its flows and its counters.
   ExportTable(const std::vector<Entry>& entries, std::string_view default_export,
               const ExportTable* old = nullptr);
 

@@ -2,6 +2,7 @@
 #include "server/server.h"
 
 #include <sched.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,19 +11,30 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "core/check.h"
 #include "core/log.h"
 #include "core/ring.h"
 #include "core/units.h"
+#include "core/unix_time.h"
 #include "server/notify.h"
 #include "server/stats_log.h"
 #include "server/text.h"
+#include "server/version.h"
 #include "storage/bufq.h"
 
 namespace sluice {
 namespace {
 
 constexpr uint64_t kCloseLookNs = 10 * kMillisecond;
+
+// Tells one start from another.
+std::string RandomText() {
+  uint8_t bytes[16];
+  SLUICE_CHECK(getrandom(bytes, sizeof(bytes), 0) == sizeof(bytes));
+  return absl::BytesToHexString({reinterpret_cast<const char*>(bytes), sizeof(bytes)});
+}
 
 uint16_t UsableCpus() {
   cpu_set_t set;
@@ -142,13 +154,44 @@ absl::Status Server::Build(Config config) {
   exports_ = std::make_unique<LiveExports>(
       *reactors_, std::make_shared<const ExportTable>(entries, config.nbd.default_export));
   if (auto status = OpenDoors(config); !status.ok()) return status;
-  nbd_clients_ = std::make_unique<NbdClients>(*reactors_, *nbd_);
-  const Control::House house{*reactors_,           *factory_,    *exports_,
-                             {nbd_clients_.get()}, state_.get(), clock_};
-  control_ = std::make_unique<Control>(house, std::move(config), std::move(made_),
-                                       std::move(topology_), start_);
+  facts_ = FactsOf(config);
+  OpenControl(std::move(config));
   AttachWatch();
   return absl::OkStatus();
+}
+
+void Server::OpenControl(Config config) {
+  nbd_clients_ = std::make_unique<NbdClients>(*reactors_, *nbd_);
+  std::vector<ClientDoor*> doors{nbd_clients_.get()};
+  if (grpc_ != nullptr) {
+    grpc_clients_ = std::make_unique<rpc::Clients>(reactors_->at(0), grpc_->registry());
+    doors.push_back(grpc_clients_.get());
+  }
+  const Control::House house{*reactors_,       *factory_,    *exports_,
+                             std::move(doors), state_.get(), clock_};
+  control_ = std::make_unique<Control>(house, std::move(config), std::move(made_),
+                                       std::move(topology_), start_);
+  nbd_clients_->WatchBy(control_->events());
+  if (grpc_clients_ != nullptr) grpc_clients_->WatchBy(control_->events());
+}
+
+rpc::ServerFacts Server::FactsOf(const Config& config) {
+  rpc::ServerFacts facts;
+  facts.version = kVersion;
+  facts.instance = RandomText();
+  facts.began_unix_ns = UnixNowNs();
+  if (!config.nbd.listen.empty()) facts.features.push_back("nbd");
+  facts.features.insert(facts.features.end(), {"io-stream", "unary-io", "block-status", "verify",
+                                               "crc32c", "sessions", "disks", "volumes", "exports",
+                                               "events", "stats", "slice", "concat", "stripe"});
+  if (!config.strategy_dir.empty()) facts.features.push_back("strategy-modules");
+  if (!config.disk_roots.empty()) facts.features.push_back("add-path-disks");
+  if (config.grpc.tls) facts.features.push_back("tls");
+  facts.nbd_connections = config.limits.connections;
+  facts.grpc_connections = config.grpc.connections;
+  facts.pool_bytes = AlignUp(config.limits.pool_bytes, BufferPool::kBlockMax);
+  facts.drain_timeout_ms = config.limits.drain_timeout_s * 1000;
+  return facts;
 }
 
 void Server::AttachWatch() {
@@ -278,7 +321,10 @@ int Server::Run() {
   }
   factory_->Attach();
   if (grpc_ != nullptr) {
-    if (auto status = grpc_->Start(); !status.ok()) GiveUp(std::string(status.message()).c_str());
+    rpc::Management management{*control_, *reactors_, facts_, [this] { return watch_.Snapshot(); },
+                               [this](uint32_t timeout_ms) { Drain(timeout_ms); }};
+    if (auto status = grpc_->Start(std::move(management)); !status.ok())
+      GiveUp(std::string(status.message()).c_str());
   }
   reactors_->at(0).Post([this] { StartListening(); });
   watch_.BeginServing();
@@ -318,8 +364,16 @@ void Server::OnSignal(int signal) {
   if (signal == SIGUSR1) return worker_->Run([this] { LogStats(); });
   const std::string name = absl::StrCat("SIG", sigabbrev_np(signal));
   if (draining_) GiveUp("a second signal");
-  Log(LogLevel::kInfo, absl::StrCat(name, ": draining"));
-  BeginDrain();
+  BeginDrain(name);
+}
+
+// Any thread. A drain under way goes on as it is.
+void Server::Drain(uint32_t timeout_ms) {
+  reactors_->at(0).Post([this, timeout_ms] {
+    if (draining_) return;
+    drain_timeout_ns_ = timeout_ms * kMillisecond;
+    BeginDrain("a client's call");
+  });
 }
 
 void Server::LogStats() {
@@ -330,7 +384,8 @@ void Server::LogStats() {
   if (grpc_ != nullptr) grpc_->LogStats();
 }
 
-void Server::BeginDrain() {
+void Server::BeginDrain(const std::string& why) {
+  Log(LogLevel::kInfo, absl::StrCat(why, ": draining"));
   draining_ = true;
   watch_.BeginDrain();
   NotifyManager("STOPPING=1\nSTATUS=draining");

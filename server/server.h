@@ -26,6 +26,7 @@
 #include "server/control/control.h"
 #include "server/control/live_exports.h"
 #include "server/disk_factory.h"
+#include "server/grpc/clients.h"
 #include "server/grpc/door.h"
 #include "server/grpc/epochs.h"
 #include "server/http/door.h"
@@ -61,12 +62,15 @@ class Server {
   absl::Status OpenGrpc(const Config& config);
   absl::Status OpenHttp(const HttpConfig& http);
   void AttachWatch();
+  void OpenControl(Config config);
+  rpc::ServerFacts FactsOf(const Config& config);
+  void Drain(uint32_t timeout_ms);
   void ResumeListening();
 
   // --- reactor 0 ---
   void StartListening();
   void OnSignal(int signal);
-  void BeginDrain();
+  void BeginDrain(const std::string& why);
   void ListenerStopped();
   void CloseControl();
   void DrainDoors();
@@ -103,6 +107,7 @@ class Server {
   std::unique_ptr<nbd::Door> nbd_;
   std::unique_ptr<rpc::Door> grpc_;  // null: not asked for
   std::unique_ptr<NbdClients> nbd_clients_;
+  std::unique_ptr<rpc::Clients> grpc_clients_;
   std::unique_ptr<Control> control_;
   struct Listening {
     const char* door;  // as the ready line names it
@@ -115,6 +120,7 @@ class Server {
   int undrained_ = 0;  // doors
   std::unique_ptr<Signals> signals_;
   std::unique_ptr<Watchdog> watchdog_;  // null: the service manager does not look
+  rpc::ServerFacts facts_;
   std::vector<std::thread> threads_;
   http::Watch watch_;
   std::unique_ptr<http::Door> http_;  // null: not asked for

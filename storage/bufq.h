@@ -92,12 +92,15 @@ class BufqRegistry {
   void SetModuleFolder(std::string folder);
 
   std::vector<BufqStrategy> List() const;  // by name
+  // Whether a registered one was loaded from a file.
+  bool IsModule(absl::string_view name) const;
 
  private:
   friend class Bufq;
   struct Entry {
     BufqStrategy strategy;
-    size_t users = 0;  // queues; Unregister() needs 0, so that a user's Entry stays where it is
+    size_t users = 0;     // queues; Unregister() needs 0, so that a user's Entry stays where it is
+    bool loaded = false;  // from a file
   };
 
   BufqRegistry();  // holds the built-in strategies

@@ -89,6 +89,12 @@ BufqRegistry::Entry* BufqRegistry::FindAndHold(absl::string_view name) {
   return &found->second;
 }
 
+bool BufqRegistry::IsModule(absl::string_view name) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = entries_.find(std::string(name));
+  return found != entries_.end() && found->second.loaded;
+}
+
 absl::StatusOr<BufqRegistry::Entry*> BufqRegistry::Load(absl::string_view name) {
   if (!IsBufqName(name) || IsSelection(name)) {
     return absl::InvalidArgumentError(
@@ -109,7 +115,11 @@ absl::StatusOr<BufqRegistry::Entry*> BufqRegistry::Load(absl::string_view name) 
       !status.ok() && !absl::IsAlreadyExists(status)) {
     return status;
   }
-  if (Entry* entry = FindAndHold(name)) return entry;
+  if (Entry* entry = FindAndHold(name)) {
+    const std::lock_guard lock(mutex_);
+    entry->loaded = true;
+    return entry;
+  }
   return absl::NotFoundError(absl::StrCat("strategy ", name, " was unregistered meanwhile"));
 }
 

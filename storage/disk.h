@@ -16,8 +16,8 @@
 // waits for such a request, or for a disk all of whose operations hang, fails as well.
 //
 // All calls are the home reactor's but the constructor and those marked "any thread". What it is
-// can be changed while it serves: its strategy and its depth at any time, its home and its size
-// while nobody uses it.
+// can be changed while it serves: its strategy and its depth at any time, its home while nobody
+// uses it; and it may grow.
 #pragma once
 
 #include <atomic>
@@ -99,6 +99,8 @@ class Disk final : public Target {
   void SetDepth(uint32_t depth);
   uint32_t depth() const noexcept { return depth_.load(std::memory_order_relaxed); }  // any thread
 
+  size_t queued() const noexcept { return bufq_->size(); }  // in the strategy's queue
+
   // A closed disk takes nothing but flushes; all else ends with ESHUTDOWN. What is here is carried
   // out.
   void SetClosed(bool closed) noexcept { closed_ = closed; }
@@ -110,8 +112,9 @@ class Disk final : public Target {
   void Leave() noexcept;
   void Arrive(Reactor& home) noexcept;
 
-  // The medium's size is another one; limits() follow. REQUIRES: nobody uses the disk.
-  void Resize(uint64_t medium_bytes) noexcept;
+  // The medium has grown; limits().size follows. Only this reactor sees it rise: others go by what
+  // they are told.
+  void Grow(uint64_t medium_bytes) noexcept;
 
   Medium& medium() noexcept { return *medium_; }
   bool idle() const noexcept;
@@ -120,6 +123,11 @@ class Disk final : public Target {
   const std::string& name() const noexcept { return options_.name; }
   // A flush failed: every flush and FUA fails from then on.
   bool failed() const noexcept { return flusher_.failed(); }
+  uint64_t failed_ns() const noexcept { return flusher_.failed_ns(); }
+  // When the oldest operation that the device does not answer was given to it; 0: none hangs.
+  uint64_t hung_since_ns() const noexcept {
+    return !in_flight_.empty() && in_flight_.front().expired ? in_flight_.front().started_ns : 0;
+  }
   const DiskStats& stats() const noexcept { return stats_; }
   const GatherStats& gather_stats() const noexcept { return gather_.stats(); }
   uint64_t flushes() const noexcept {

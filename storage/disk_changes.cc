@@ -61,7 +61,8 @@ void Disk::Arrive(Reactor& home) noexcept {
   medium_->Attach(home.id());
 }
 
-void Disk::Resize(uint64_t medium_bytes) noexcept {
+void Disk::Grow(uint64_t medium_bytes) noexcept {
+  SLUICE_CHECK(medium_bytes >= medium_->limits().size);
   medium_->SetSize(medium_bytes);
   limits_.size = LimitsOf(options_, medium_->limits()).size;
 }

@@ -44,6 +44,11 @@ void Flusher::Run() noexcept {
   }
 }
 
+void Flusher::Fail() noexcept {
+  if (!failed_) failed_ns_ = Reactor::Current()->now_ns();
+  failed_ = true;
+}
+
 void Flusher::OnDone() noexcept {
   in_flight_ = false;
   if (io_.result < 0) {

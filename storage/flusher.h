@@ -35,8 +35,9 @@ class Flusher {
   // After Run(): the medium was full, call it again.
   bool refused() const noexcept { return !in_flight_ && !waiting_.empty(); }
 
-  void Fail() noexcept { failed_.store(true, std::memory_order_relaxed); }
+  void Fail() noexcept;
   bool failed() const noexcept { return failed_.load(std::memory_order_relaxed); }  // any thread
+  uint64_t failed_ns() const noexcept { return failed_ns_; }  // when; the reactor's time
   bool idle() const noexcept { return waiting_.empty() && covered_.empty(); }
 
   // For the io-timeout: a flush that is under way since before `before_ns` has failed; whom it
@@ -59,6 +60,7 @@ class Flusher {
   bool in_flight_ = false;
   bool expired_ = false;  // the one under way
   std::atomic<bool> failed_{false};
+  uint64_t failed_ns_ = 0;
   uint64_t started_ns_ = 0;
 };
 

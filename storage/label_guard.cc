@@ -21,25 +21,34 @@ bool Same(const LabelImage& a, const LabelImage& b) { return a.head == b.head &&
 
 }  // namespace
 
+LabelGuard::Label::Label(const Limits& disk)
+    : head_end(std::min(kLabelHeadBytes, disk.size)),
+      tail_begin(disk.size - std::min(kLabelTailBytes, disk.size)),
+      head{0, static_cast<uint32_t>(AlignUp(head_end, disk.block)), 0},
+      tail{AlignDown(tail_begin, disk.block),
+           static_cast<uint32_t>(disk.size - AlignDown(tail_begin, disk.block)),
+           static_cast<uint32_t>(AlignUp(head.length, 4096))},
+      now(tail.image + tail.length),
+      next(tail.image + tail.length) {
+  SLUICE_CHECK(IsAligned(disk.size, disk.block));
+}
+
 LabelGuard::LabelGuard(Target& disk, std::vector<Place> used)
-    : disk_(disk),
-      head_end_(std::min(kLabelHeadBytes, disk.limits().size)),
-      tail_begin_(disk.limits().size - std::min(kLabelTailBytes, disk.limits().size)),
-      head_{0, static_cast<uint32_t>(AlignUp(head_end_, disk.limits().block)), 0},
-      tail_{AlignDown(tail_begin_, disk.limits().block),
-            static_cast<uint32_t>(disk.limits().size - AlignDown(tail_begin_, disk.limits().block)),
-            static_cast<uint32_t>(AlignUp(head_.length, 4096))},
-      now_(tail_.image + tail_.length),
-      next_(tail_.image + tail_.length),
-      used_(std::move(used)) {
-  SLUICE_CHECK(disk.home() != kNoHome && IsAligned(disk.limits().size, disk.limits().block));
+    : disk_(disk), label_(std::make_unique<Label>(disk.limits())), used_(std::move(used)) {
+  SLUICE_CHECK(disk.home() != kNoHome);
   step_.guard = this;
+}
+
+void LabelGuard::Follow() {
+  SLUICE_CHECK(idle());
+  label_ = std::make_unique<Label>(limits());
 }
 
 LabelGuard::~LabelGuard() { SLUICE_CHECK(examined_ == nullptr && waiting_.empty()); }
 
 bool LabelGuard::ReachesLabel(const Bio& bio) const noexcept {
-  return bio.length > 0 && (bio.offset < head_end_ || bio.offset + bio.length > tail_begin_);
+  return bio.length > 0 &&
+         (bio.offset < label_->head_end || bio.offset + bio.length > label_->tail_begin);
 }
 
 void LabelGuard::Strategy(Bio& bio) noexcept {
@@ -56,12 +65,12 @@ void LabelGuard::Next() noexcept {
   waiting_.pop_front();
   examined_->where = Where::kNested;
   cancelled_ = false;
-  Read(head_, State::kReadingHead);
+  Read(label_->head, State::kReadingHead);
 }
 
 void LabelGuard::Read(const Region& region, State state) noexcept {
   state_ = state;
-  step_.segment = {now_.base() + region.image, region.length};
+  step_.segment = {label_->now.base() + region.image, region.length};
   Bio& bio = step_.bio;
   bio = Bio{};
   bio.op = Op::kRead;
@@ -89,7 +98,7 @@ void LabelGuard::StepEnded() noexcept {
     case State::kReadingTail:
       if (cancelled_) return Refuse(ECANCELED);
       if (error != 0) return Refuse(error);
-      if (state_ == State::kReadingHead) return Read(tail_, State::kReadingTail);
+      if (state_ == State::kReadingHead) return Read(label_->tail, State::kReadingTail);
       return Examine();
     case State::kWriting:
       examined_ = nullptr;
@@ -102,15 +111,16 @@ void LabelGuard::StepEnded() noexcept {
 
 LabelImage LabelGuard::ImageIn(const Arena& arena) const noexcept {
   const uint64_t size = limits().size;
-  const char* tail = arena.base() + tail_.image + (tail_begin_ - tail_.offset);
-  return {size, BytesAt(arena.base() + head_.image, head_end_), BytesAt(tail, size - tail_begin_)};
+  const char* tail = arena.base() + label_->tail.image + (label_->tail_begin - label_->tail.offset);
+  return {size, BytesAt(arena.base() + label_->head.image, label_->head_end),
+          BytesAt(tail, size - label_->tail_begin)};
 }
 
 void LabelGuard::Examine() noexcept {
   const Bio& bio = *examined_;
-  for (const Region& region : {head_, tail_}) {
-    char* image = next_.base() + region.image;
-    std::memcpy(image, now_.base() + region.image, region.length);
+  for (const Region& region : {label_->head, label_->tail}) {
+    char* image = label_->next.base() + region.image;
+    std::memcpy(image, label_->now.base() + region.image, region.length);
     const uint64_t begin = std::max(bio.offset, region.offset);
     const uint64_t end = std::min(bio.offset + bio.length, region.offset + region.length);
     if (begin >= end) continue;
@@ -121,8 +131,8 @@ void LabelGuard::Examine() noexcept {
       std::memset(image + (begin - region.offset), 0, end - begin);
     }
   }
-  const LabelImage now = ImageIn(now_);
-  const LabelImage next = ImageIn(next_);
+  const LabelImage now = ImageIn(label_->now);
+  const LabelImage next = ImageIn(label_->next);
   if (Same(now, next) || LabelChangeAllowed(now, next, used_)) return PassOn();
   Refuse(EPERM);
 }

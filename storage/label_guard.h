@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -38,6 +39,11 @@ class LabelGuard final : public Target {
   void Strategy(Bio& bio) noexcept override;
   void Cancel(Bio& bio) noexcept override;
   void QueryExtents(ExtentQuery& query) noexcept override { disk_.QueryExtents(query); }
+
+  // The disk has grown, right before: the label's end moves with it. REQUIRES: idle().
+  void Follow();
+  // Nothing is examined and nothing waits for that.
+  bool idle() const noexcept { return examined_ == nullptr; }
 
   // Other slices are in use from now on; none: nothing is protected.
   void SetUsed(std::vector<Place> used) noexcept { used_ = std::move(used); }
@@ -66,16 +72,21 @@ class LabelGuard final : public Target {
   LabelImage ImageIn(const Arena& arena) const noexcept;
   static void Release(Bio& bio) noexcept;
 
-  // Constant after construction.
+  // The label as it lies on a disk of this size.
+  struct Label {
+    explicit Label(const Limits& disk);
+    uint64_t head_end;  // [0, head_end) and [tail_begin, size) are the label's
+    uint64_t tail_begin;
+    Region head;
+    Region tail;
+    Arena now;
+    Arena next;
+  };
+
   Target& disk_;
-  const uint64_t head_end_;  // [0, head_end_) and [tail_begin_, size) are the label's
-  const uint64_t tail_begin_;
-  const Region head_;
-  const Region tail_;
-  Arena now_;
-  Arena next_;
 
   // The home reactor's.
+  std::unique_ptr<Label> label_;  // never null
   std::vector<Place> used_;
   BioFifo waiting_;
   Bio* examined_ = nullptr;  // null exactly when idle

@@ -96,7 +96,7 @@ class Medium {
   // What limits().size would be if it were asked for now; an errno, negative, if that cannot be
   // told. Any thread; blocks.
   virtual int64_t FindSize() noexcept { return static_cast<int64_t>(limits().size); }
-  // limits().size from now on: what FindSize() said. REQUIRES: nothing is under way.
+  // limits().size from now on: what FindSize() said. It only grows. The home reactor's.
   virtual void SetSize(uint64_t size) noexcept { static_cast<void>(size); }
 };
 

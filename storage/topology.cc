@@ -10,144 +10,11 @@
 #include "core/units.h"
 #include "storage/geometry.h"
 #include "storage/label_guard.h"
+#include "storage/topology_plan.h"
 #include "storage/volume.h"
 
 namespace sluice {
 namespace {
-
-// A spec whose names are resolved. A node is a disk, or a volume (numbered after the disks).
-struct Plan {
-  std::map<std::string, size_t> node_of;
-  std::vector<std::vector<size_t>> legs;  // by volume: nodes
-  std::vector<size_t> order;              // volumes, each after those it stands on
-};
-
-absl::Status Wrong(const VolumeSpec& volume, absl::string_view key, absl::string_view what) {
-  return absl::InvalidArgumentError(
-      absl::StrCat("volume \"", volume.name, "\": ", key, ": ", what));
-}
-
-absl::Status CheckNames(const TopologySpec& spec, Plan& plan) {
-  const auto add = [&](absl::string_view kind, const std::string& name) {
-    if (name.empty())
-      return absl::InvalidArgumentError(absl::StrCat(kind, " \"\": name: is empty"));
-    if (!plan.node_of.emplace(name, plan.node_of.size()).second) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(kind, " \"", name, "\": name: another disk or volume has it"));
-    }
-    return absl::OkStatus();
-  };
-  for (const DiskSpec& disk : spec.disks) {
-    if (absl::Status status = add("disk", disk.name); !status.ok()) return status;
-  }
-  for (const VolumeSpec& volume : spec.volumes) {
-    if (absl::Status status = add("volume", volume.name); !status.ok()) return status;
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckShape(const VolumeSpec& volume) {
-  const bool slice = volume.kind == VolumeSpec::Kind::kSlice;
-  const char* key = slice ? "of" : "leg";
-  if (volume.legs.empty()) return Wrong(volume, key, "is missing");
-  if (slice && volume.legs.size() > 1) return Wrong(volume, key, "a slice has one leg");
-  if (volume.legs.size() > kMaxLegs) {
-    return Wrong(volume, key, absl::StrCat("more than ", kMaxLegs, " legs"));
-  }
-  if (slice && volume.size_bytes == 0) return Wrong(volume, "size_bytes", "is 0");
-  if (slice && volume.size_bytes > ~uint64_t{0} - volume.offset_bytes) {
-    return Wrong(volume, "size_bytes", "offset and size together exceed 64 bits");
-  }
-  if (volume.kind != VolumeSpec::Kind::kStripe) return absl::OkStatus();
-  if (volume.chunk_bytes < kMinChunkBytes || !IsPowerOfTwo(volume.chunk_bytes)) {
-    return Wrong(
-        volume, "chunk_bytes",
-        absl::StrCat(volume.chunk_bytes, " is no power of two of at least ", kMinChunkBytes));
-  }
-  return absl::OkStatus();
-}
-
-// Names every leg's node, and sees that each is used once, or by slices that do not overlap.
-absl::Status ResolveLegs(const TopologySpec& spec, Plan& plan) {
-  std::vector<std::vector<const VolumeSpec*>> users(plan.node_of.size());
-  for (const VolumeSpec& volume : spec.volumes) {
-    if (absl::Status status = CheckShape(volume); !status.ok()) return status;
-    const char* key = volume.kind == VolumeSpec::Kind::kSlice ? "of" : "leg";
-    std::vector<size_t>& legs = plan.legs.emplace_back();
-    for (const std::string& name : volume.legs) {
-      const auto found = plan.node_of.find(name);
-      if (found == plan.node_of.end()) {
-        return Wrong(volume, key, absl::StrCat("there is no disk or volume \"", name, "\""));
-      }
-      for (const VolumeSpec* other : users[found->second]) {
-        if (volume.kind != VolumeSpec::Kind::kSlice || other->kind != VolumeSpec::Kind::kSlice) {
-          return Wrong(volume, key,
-                       absl::StrCat("\"", name, "\" is used already, by \"", other->name, "\""));
-        }
-        if (volume.offset_bytes < other->offset_bytes + other->size_bytes &&
-            other->offset_bytes < volume.offset_bytes + volume.size_bytes) {
-          return Wrong(volume, "offset_bytes",
-                       absl::StrCat("overlaps the slice \"", other->name, "\""));
-        }
-      }
-      users[found->second].push_back(&volume);
-      legs.push_back(found->second);
-    }
-  }
-  return absl::OkStatus();
-}
-
-// A volume that stands on itself, given that one of `waiting` (per volume: legs not ordered) does
-// or leads there.
-size_t OnCycle(const Plan& plan, const std::vector<size_t>& waiting, size_t disks) {
-  auto at = static_cast<size_t>(
-      std::find_if(waiting.begin(), waiting.end(), [](size_t legs) { return legs > 0; }) -
-      waiting.begin());
-  for (size_t step = 0; step < waiting.size(); ++step) {
-    for (const size_t leg : plan.legs[at]) {
-      if (leg < disks || waiting[leg - disks] == 0) continue;
-      at = leg - disks;
-      break;
-    }
-  }
-  return at;
-}
-
-absl::Status OrderVolumes(const TopologySpec& spec, Plan& plan) {
-  const size_t disks = spec.disks.size();
-  std::vector<std::vector<size_t>> users(spec.volumes.size());  // by volume: volumes, once a leg
-  std::vector<size_t> waiting(spec.volumes.size(), 0);
-  std::vector<int> depth(spec.volumes.size(), 1);
-  for (size_t volume = 0; volume < spec.volumes.size(); ++volume) {
-    for (const size_t leg : plan.legs[volume]) {
-      if (leg < disks) continue;
-      users[leg - disks].push_back(volume);
-      ++waiting[volume];
-    }
-    if (waiting[volume] == 0) plan.order.push_back(volume);
-  }
-  for (size_t i = 0; i < plan.order.size(); ++i) {
-    const size_t volume = plan.order[i];
-    if (depth[volume] > kMaxVolumeDepth) {
-      return Wrong(spec.volumes[volume], "leg",
-                   absl::StrCat("volumes are nested more than ", kMaxVolumeDepth, " deep"));
-    }
-    for (const size_t user : users[volume]) {
-      depth[user] = std::max(depth[user], depth[volume] + 1);
-      if (--waiting[user] == 0) plan.order.push_back(user);
-    }
-  }
-  if (plan.order.size() == spec.volumes.size()) return absl::OkStatus();
-  return Wrong(spec.volumes[OnCycle(plan, waiting, disks)], "leg", "the volume stands on itself");
-}
-
-absl::StatusOr<Plan> MakePlan(const TopologySpec& spec) {
-  Plan plan;
-  if (absl::Status status = CheckNames(spec, plan); !status.ok()) return status;
-  if (absl::Status status = ResolveLegs(spec, plan); !status.ok()) return status;
-  if (absl::Status status = OrderVolumes(spec, plan); !status.ok()) return status;
-  return plan;
-}
 
 // The home of each node: one for all that volumes join; none for null disks, which join nothing.
 // `now` is where those are that exist already, else kNoHome: a group lives where its first such
@@ -197,28 +64,21 @@ absl::Status CheckSliceAlignment(const VolumeSpec& volume, uint32_t block) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<Target>> MakeVolume(const VolumeSpec& spec,
-                                                   const std::vector<std::shared_ptr<Target>>& on,
-                                                   uint16_t home) {
-  std::vector<Target*> legs;
-  for (const auto& leg : on) legs.push_back(leg.get());
+uint32_t BlockOver(const std::vector<std::shared_ptr<Target>>& legs) {
   uint32_t block = kSector;
-  size_t children = 0;
-  for (const Target* leg : legs) {
+  for (const auto& leg : legs) {
     block = std::max({block, leg->limits().block, leg->limits().logical_block});
-    children += 1u + leg->limits().children;
   }
-  if (children > kMaxChildren) {
-    return Wrong(
-        spec, "leg",
-        absl::StrCat("a request would become ", children, " requests, more than ", kMaxChildren));
-  }
+  return block;
+}
+
+// How a volume lies on legs of these sizes.
+absl::StatusOr<std::unique_ptr<const Geometry>> MakeGeometry(const VolumeSpec& spec,
+                                                             std::vector<uint64_t> sizes,
+                                                             uint32_t block) {
   // Legs end at a whole block of the volume, so that no piece is finer than what any leg tells
   // its clients.
-  std::vector<uint64_t> sizes;
-  sizes.reserve(legs.size());
-  for (const Target* leg : legs) sizes.push_back(AlignDown(leg->limits().size, block));
-
+  for (uint64_t& size : sizes) size = AlignDown(size, block);
   absl::StatusOr<std::unique_ptr<const Geometry>> geometry;
   const char* key = "leg";
   switch (spec.kind) {
@@ -238,7 +98,33 @@ absl::StatusOr<std::unique_ptr<Target>> MakeVolume(const VolumeSpec& spec,
       break;
   }
   if (!geometry.ok()) return Wrong(spec, key, geometry.status().message());
-  return std::make_unique<Volume>(*std::move(geometry), std::move(legs), home);
+  return geometry;
+}
+
+absl::Status CheckChildren(const VolumeSpec& spec,
+                           const std::vector<std::shared_ptr<Target>>& legs) {
+  size_t children = 0;
+  for (const auto& leg : legs) children += 1u + leg->limits().children;
+  if (children <= kMaxChildren) return absl::OkStatus();
+  return Wrong(
+      spec, "leg",
+      absl::StrCat("a request would become ", children, " requests, more than ", kMaxChildren));
+}
+
+absl::Status WouldMove(absl::string_view volume, absl::string_view leg) {
+  return absl::FailedPreconditionError(
+      absl::StrCat("volume \"", volume, "\": leg \"", leg,
+                   "\" would grow, and what lies behind it move: only the last leg of a concat "
+                   "may grow"));
+}
+
+// The same volume, or a slice that is longer now.
+bool SameOrLonger(const VolumeSpec& old, const VolumeSpec& spec) {
+  VolumeSpec as_long = old;
+  if (spec.kind == VolumeSpec::Kind::kSlice && spec.size_bytes > old.size_bytes) {
+    as_long.size_bytes = spec.size_bytes;
+  }
+  return as_long == spec;
 }
 
 std::vector<Place> SlicesOf(const TopologySpec& spec, const Plan& plan, size_t disk) {
@@ -269,8 +155,6 @@ std::vector<uint16_t> HomesNow(const std::vector<std::string>& names, const Topo
 }
 
 }  // namespace
-
-absl::Status CheckTopology(const TopologySpec& spec) { return MakePlan(spec).status(); }
 
 // One Build(). What it made dies with it, last first, unless it is done.
 class Topology::Builder {
@@ -336,10 +220,8 @@ class Topology::Builder {
     Node node;
     if (old != nullptr && old->disk != nullptr) {
       node.disk = old->disk;
-      const bool grown = old->guard != nullptr && old->guarded_bytes != old->disk->limits().size;
-      node.top = grown ? old->disk : old->top;
-      node.guard = grown ? nullptr : old->guard;
-      node.guarded_bytes = old->guarded_bytes;
+      node.top = old->top;
+      node.guard = old->guard;
     } else {
       auto opened = factory_.Open(spec, home_[index]);
       if (!opened.ok()) return opened.status();
@@ -357,9 +239,9 @@ class Topology::Builder {
       }
       auto guard = std::make_unique<LabelGuard>(*node.disk, node.slices);
       node.guard = guard.get();
-      node.guarded_bytes = limits.size;
       node.top = Own(std::move(guard), {node.disk});
     }
+    node.size = limits.size;
     Keep(spec.name, std::move(node));
     return absl::OkStatus();
   }
@@ -368,21 +250,38 @@ class Topology::Builder {
     const VolumeSpec& spec = spec_.volumes[index];
     Node node;
     node.spec = spec;
+    std::vector<uint64_t> sizes;
     for (const std::string& leg : spec.legs) {
       node.legs.push_back(made_->Share(leg));
-      node.leg_sizes.push_back(node.legs.back()->limits().size);
+      sizes.push_back(made_->FindNode(leg)->size);
     }
+    if (absl::Status status = CheckChildren(spec, node.legs); !status.ok()) return status;
+    auto geometry = MakeGeometry(spec, sizes, BlockOver(node.legs));
+    if (!geometry.ok()) return geometry.status();
+    node.size = (*geometry)->size();
     const Node* old = Old(spec.name);
-    const bool same = old != nullptr && old->disk == nullptr && old->spec == spec &&
-                      old->legs == node.legs && old->leg_sizes == node.leg_sizes;
-    if (same) {
+    if (old != nullptr && old->disk == nullptr && old->legs == node.legs &&
+        SameOrLonger(old->spec, spec)) {
+      if (absl::Status status = CheckStays(spec, *old); !status.ok()) return status;
       node.top = old->top;
     } else {
-      auto volume = MakeVolume(spec, node.legs, home_[spec_.disks.size() + index]);
-      if (!volume.ok()) return volume.status();
-      node.top = Own(*std::move(volume), node.legs);
+      std::vector<Target*> legs;
+      for (const auto& leg : node.legs) legs.push_back(leg.get());
+      node.top = Own(std::make_unique<Volume>(*std::move(geometry), std::move(legs),
+                                              home_[spec_.disks.size() + index]),
+                     node.legs);
     }
     Keep(spec.name, std::move(node));
+    return absl::OkStatus();
+  }
+
+  // What lies behind a leg that has grown would be found elsewhere.
+  absl::Status CheckStays(const VolumeSpec& spec, const Node& old) const {
+    if (spec.kind != VolumeSpec::Kind::kConcat) return absl::OkStatus();
+    for (size_t i = 0; i + 1 < spec.legs.size(); ++i) {
+      if (made_->FindNode(spec.legs[i])->size == old_->FindNode(old.spec.legs[i])->size) continue;
+      return WouldMove(spec.name, spec.legs[i]);
+    }
     return absl::OkStatus();
   }
 
@@ -423,11 +322,35 @@ absl::StatusOr<std::vector<std::string>> Topology::MovedBy(const TopologySpec& s
   return moved;
 }
 
+absl::Status Topology::CheckGrowth(absl::string_view name) const {
+  for (const auto& [volume, node] : nodes_) {
+    const std::vector<std::string>& legs = node.spec.legs;
+    if (node.disk != nullptr || std::find(legs.begin(), legs.end(), name) == legs.end()) continue;
+    if (node.spec.kind == VolumeSpec::Kind::kConcat && legs.back() != name) {
+      return WouldMove(volume, name);
+    }
+    // A slice stays as long as it is; a stripe may become longer, and so a concat.
+    if (node.spec.kind == VolumeSpec::Kind::kSlice) continue;
+    if (absl::Status status = CheckGrowth(volume); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
 void Topology::Adopt(DiskFactory& factory) const {
   for (const auto& [name, node] : nodes_) {
     if (node.guard == nullptr) continue;
     factory.RunOn(node.disk->home(),
                   [&guard = *node.guard, &slices = node.slices] { guard.SetUsed(slices); });
+  }
+  for (const auto& [name, node] : nodes_) {
+    if (node.disk != nullptr || node.size == node.top->limits().size) continue;
+    std::vector<uint64_t> sizes;
+    for (const std::string& leg : node.spec.legs) sizes.push_back(FindNode(leg)->size);
+    auto geometry = MakeGeometry(node.spec, std::move(sizes), BlockOver(node.legs));
+    SLUICE_CHECK(geometry.ok());  // Build() made the same
+    factory.RunOn(node.top->home(), [&volume = static_cast<Volume&>(*node.top), &geometry] {
+      volume.Grow(*std::move(geometry));
+    });
   }
 }
 

@@ -101,8 +101,10 @@ class Topology {
   // fails. Blocks; control thread. REQUIRES: reactors > 0.
   //
   // With `old`, what is the same is shared: its disks, by name, whatever else their specs say now;
-  // volumes of equal specs over shared legs that have not grown. Disks that a volume joins anew are
-  // moved to one reactor. REQUIRES, then: nobody uses what old->MovedBy(spec) names.
+  // volumes of equal specs over shared legs, slices also if they are longer now. Those whose legs
+  // have grown, or which are longer, grow when this is adopted; FailedPrecondition if that would
+  // move what they hold (a leg of a concat that is not its last). Disks that a volume joins anew
+  // are moved to one reactor. REQUIRES, then: nobody uses what old->MovedBy(spec) names.
   static absl::StatusOr<std::unique_ptr<const Topology>> Build(const TopologySpec& spec,
                                                                uint16_t reactors,
                                                                DiskFactory& factory,
@@ -112,8 +114,13 @@ class Topology {
   absl::StatusOr<std::vector<std::string>> MovedBy(const TopologySpec& spec,
                                                    uint16_t reactors) const;
 
-  // Makes the guards that this topology shares with an older one protect the slices that it has
-  // itself. Before it is used. Blocks.
+  // Whether the disk or volume `name` may grow: FailedPrecondition if that would move what a volume
+  // holds.
+  absl::Status CheckGrowth(absl::string_view name) const;
+
+  // Makes what this topology shares with an older one as it is to be: guards protect the slices
+  // that it has itself, and volumes grow, also while they are used. Before the rest is used.
+  // Blocks.
   void Adopt(DiskFactory& factory) const;
 
   // REQUIRES: no bio and no query is under way in any target that it is the last to hold.
@@ -135,12 +142,11 @@ class Topology {
   struct Node {
     std::shared_ptr<Target> disk;  // null: a volume
     LabelGuard* guard = nullptr;   // before the disk, if it has or had slices
-    uint64_t guarded_bytes = 0;    // its size when the guard was made
     std::vector<Place> slices;     // of the disk
     std::shared_ptr<Target> top;   // what others stand on: the disk, its guard, or the volume
     VolumeSpec spec;               // of a volume, and
     std::vector<std::shared_ptr<Target>> legs;
-    std::vector<uint64_t> leg_sizes;  // when it was made
+    uint64_t size = 0;  // when the topology is adopted
   };
   class Builder;
 

@@ -48,6 +48,12 @@ Volume::Volume(std::unique_ptr<const Geometry> geometry, std::vector<Target*> le
 
 Volume::~Volume() { SLUICE_CHECK(under_way_.empty() && queries_ == 0); }
 
+void Volume::Grow(std::unique_ptr<const Geometry> geometry) noexcept {
+  SLUICE_CHECK(geometry->legs() == geometry_->legs() && geometry->size() >= geometry_->size());
+  geometry_ = std::move(geometry);
+  limits_.size = geometry_->size();
+}
+
 void Volume::Strategy(Bio& bio) noexcept {
   SLUICE_CHECK(InRange(bio.offset, bio.length, limits_.size));
   SLUICE_CHECK(IsAligned(bio.offset | bio.length, limits_.block) && (bio.flags & kBorrow) == 0);

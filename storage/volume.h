@@ -53,6 +53,10 @@ class Volume final : public Target {
 
   const Geometry& geometry() const { return *geometry_; }
 
+  // Its legs have grown, or it takes up more of its leg: `geometry`, of as many legs, maps what was
+  // there as before. The home reactor; what is under way goes on.
+  void Grow(std::unique_ptr<const Geometry> geometry) noexcept;
+
   // Its legs live on `home` now. REQUIRES: nobody uses the volume.
   void MoveTo(uint16_t home) noexcept { home_.store(home, std::memory_order_relaxed); }
 
@@ -67,11 +71,11 @@ class Volume final : public Target {
   static void Release(Bio& child) noexcept;
   static void ReleaseWithList(Bio& child) noexcept;
 
-  // Constant while it is used.
-  const std::unique_ptr<const Geometry> geometry_;
+  // Constant while it is used, but that it grows.
+  std::unique_ptr<const Geometry> geometry_;
   const std::vector<Target*> legs_;
   std::atomic<uint16_t> home_;
-  const Limits limits_;
+  Limits limits_;
 
   // The home reactor's.
   Children under_way_;

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/check.h"
+#include "core/unix_time.h"
 #include "server/control/paths.h"
 #include "server/text.h"
 
@@ -144,9 +145,12 @@ Control::Control(House house, Config config, Made made, std::shared_ptr<const To
                     events_.Add(EventKind::kOperationChanged, each.id, each.title);
                   }),
       requests_(house_.clock),
+      disk_roots_(config.disk_roots),
       config_(std::move(config)),
       made_(std::move(made)),
-      topology_(std::move(topology)) {}
+      topology_(std::move(topology)) {
+  NoteOpened();
+}
 
 Control::~Control() {
   for (auto& [name, draining] : draining_) {
@@ -155,10 +159,10 @@ Control::~Control() {
 }
 
 bool Control::Close() {
-  closing_.store(true);
+  if (!closing_.exchange(true)) events_.Add(EventKind::kDrainBegan, "", "the server shuts down");
   const std::unique_lock lock(mutex_, std::try_to_lock);
   if (!lock.owns_lock()) return false;
-  for (auto& [name, draining] : draining_) draining.cancelled->store(true);
+  for (auto& [name, draining] : draining_) draining.shared->cancelled.store(true);
   return true;
 }
 
@@ -209,27 +213,6 @@ std::vector<std::string> Control::UsersOf(const std::string& target) const {
   return users;
 }
 
-absl::Status Control::CheckUnused(const std::string& kind, const std::string& name) const {
-  std::vector<std::string> users = UsersOf(name);
-  if (users.empty()) return absl::OkStatus();
-  for (std::string& user : users) user = Quote(user);
-  return absl::FailedPreconditionError(absl::StrCat(
-      kind, " ", Quote(name), " is used by ", absl::StrJoin(users, ", "), ": delete these first"));
-}
-
-std::set<std::string> Control::StandingOn(const std::string& target) const {
-  std::set<std::string> all{target};
-  for (bool more = true; more;) {
-    more = false;
-    for (const VolumeSpec& volume : config_.topology.volumes) {
-      const bool on = std::any_of(volume.legs.begin(), volume.legs.end(),
-                                  [&](const std::string& leg) { return all.contains(leg); });
-      if (on) more |= all.insert(volume.name).second;
-    }
-  }
-  return all;
-}
-
 std::set<std::string> Control::ExportsOn(const std::set<std::string>& targets) const {
   std::set<std::string> exports;
   for (const ExportConfig& each : config_.exports) {
@@ -249,9 +232,8 @@ std::vector<Client> Control::AllClients() const {
 
 absl::Status Control::Withdraw(const std::set<std::string>& exports) {
   if (exports.empty()) return absl::OkStatus();
-  const auto table = house_.exports.table();
   for (const std::string& name : exports) {
-    static_cast<const Export&>(*table->Find(name)).withdrawn.store(true);
+    house_.exports.Exported(name)->withdrawn.store(true);
   }
   std::set<std::string> held;
   for (const Client& client : AllClients()) {
@@ -267,10 +249,9 @@ absl::Status Control::Withdraw(const std::set<std::string>& exports) {
 }
 
 void Control::Restore(const std::set<std::string>& exports) {
-  const auto table = house_.exports.table();
   for (const std::string& name : exports) {
-    const auto exported = table->Find(name);
-    if (exported != nullptr) static_cast<const Export&>(*exported).withdrawn.store(false);
+    const auto exported = house_.exports.Exported(name);
+    if (exported != nullptr) exported->withdrawn.store(false);
   }
 }
 
@@ -291,16 +272,13 @@ absl::Status Control::Save(const Config& config, const Made& made) {
   return house_.state->Save(kStateName, kStateVersion, RenderParts(PartsOf(config, made)));
 }
 
-absl::Status Control::Apply(const Config& wanted, const Made& made, const std::string& resized,
-                            absl::FunctionRef<void()> resize) {
+absl::Status Control::Apply(const Config& wanted, const Made& made) {
   if (absl::Status status = CheckParts(wanted); !status.ok()) return status;
   Config next = wanted;
   const auto moved = topology_->MovedBy(next.topology, house_.reactors.size());
   if (!moved.ok()) return moved.status();
   std::set<std::string> disturbed = ExportsOn({moved->begin(), moved->end()});
-  if (!resized.empty()) disturbed.merge(ExportsOn(StandingOn(resized)));
   if (absl::Status status = Withdraw(disturbed); !status.ok()) return status;
-  if (!resized.empty()) resize();
 
   absl::Status status;
   auto built =
@@ -327,18 +305,37 @@ absl::Status Control::Apply(const Config& wanted, const Made& made, const std::s
   }
   (*built)->Adopt(house_.disks);
   const auto before = house_.exports.table();
+  std::map<std::string, uint64_t> sizes;
+  for (const auto& info : before->List()) sizes[info->name] = info->size_bytes;
   const auto table = TableOf(next, **built);
   house_.exports.Publish(table);
   Restore(disturbed);
   topology_ = *std::move(built);
   config_ = std::move(next);
   made_ = made;
+  NoteOpened();
   for (const std::string& name : disturbed) {
     if (table->Find(name) == before->Find(name) || table->Find(name) == nullptr) continue;
     Touch(EventKind::kExportChanged, "export", name, "what it serves has changed");
   }
+  for (const auto& info : table->List()) {
+    const auto size = sizes.find(info->name);
+    if (before->Find(info->name) != info || size->second == info->size_bytes) continue;
+    Touch(EventKind::kExportChanged, "export", info->name,
+          absl::StrCat("has grown to ", uint64_t{info->size_bytes}, " bytes"));
+    for (ClientDoor* door : house_.doors) door->OnGrown(house_.exports.Exported(info->name));
+  }
   Reweigh(*table);
   return absl::OkStatus();
+}
+
+void Control::NoteOpened() {
+  std::map<std::string, int64_t> opened;
+  for (const DiskSpec& disk : config_.topology.disks) {
+    const auto before = opened_.find(disk.name);
+    opened[disk.name] = before != opened_.end() ? before->second : UnixNowNs();
+  }
+  opened_ = std::move(opened);
 }
 
 // Queues of `fair` learn what the flows weigh.
@@ -363,7 +360,6 @@ absl::Status Control::EndClient(const Ask& ask, const std::string& handle) {
           door->End([&](const Client& client) { return client.handle == handle; },
                     "revoked by an operator");
         }
-        events_.Add(EventKind::kSessionFenced, handle, "revoked by an operator");
         return true;
       });
   return ended.status();

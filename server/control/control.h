@@ -49,11 +49,19 @@ struct Ask {
 
 struct DiskInfo {
   // Numbered as DiskState of proto/sluice/v1/disk.proto.
-  enum class State : uint8_t { kOnline = 1, kDraining = 2, kDrained = 3, kFlushFailed = 4 };
+  enum class State : uint8_t {
+    kOnline = 1,
+    kDraining = 2,
+    kDrained = 3,
+    kFlushFailed = 4,
+    kHung = 5
+  };
 
   DiskSpec spec;
   std::string etag;
   State state = State::kOnline;
+  std::string reason;         // why it is in that state; empty: online
+  int64_t since_unix_ns = 0;  // when it came into it, as far as anybody looked
   Limits limits;
   uint32_t device_block_bytes = 0;
   std::string strategy;              // in use; empty: a null disk has none
@@ -62,6 +70,16 @@ struct DiskInfo {
   size_t backlog = 0;                // runs that wait or are at the device
   std::vector<std::string> used_by;  // volumes and exports, by name
   bool made_at_run_time = false;
+};
+
+struct Swapped {
+  DiskInfo disk;
+  uint32_t moved = 0;  // requests that waited and moved over
+};
+
+struct Rescanned {
+  DiskInfo disk;
+  uint64_t old_size_bytes = 0;
 };
 
 struct VolumeInfo {
@@ -76,7 +94,7 @@ struct VolumeInfo {
 struct ExportStatus {
   std::shared_ptr<const Export> exported;
   std::string etag;
-  std::map<std::string, uint32_t> clients;  // by the first part of their handles: "nbd"
+  std::map<std::string, uint32_t> clients;  // by DoorOf()
   bool made_at_run_time = false;
 };
 
@@ -116,6 +134,7 @@ class Control {
   // again. True: nothing changes any more, and topology() stays.
   bool Close();
   std::shared_ptr<const Topology> topology() const;
+  bool closing() const { return closing_.load(); }
 
   EventLog& events() { return events_; }
   Operations& operations() { return operations_; }
@@ -124,14 +143,14 @@ class Control {
   absl::StatusOr<DiskInfo> AddDisk(const Ask& ask, const DiskSpec& spec);
   absl::StatusOr<DiskInfo> GetDisk(const std::string& name) const;
   std::vector<DiskInfo> ListDisks() const;  // by name, as the lists below
-  absl::StatusOr<DiskInfo> SwapStrategy(const Ask& ask, const std::string& name,
-                                        const std::string& strategy, uint64_t cylinder_bytes);
+  absl::StatusOr<Swapped> SwapStrategy(const Ask& ask, const std::string& name,
+                                       const std::string& strategy, uint64_t cylinder_bytes);
   absl::StatusOr<DiskInfo> SetDepth(const Ask& ask, const std::string& name, uint32_t depth);
   // Flushes it and lets nothing new reach it; cancelling the operation opens it again.
   absl::StatusOr<Operation> DrainDisk(const Ask& ask, const std::string& name);
   absl::Status RemoveDisk(const Ask& ask, const std::string& name);
   // Sees whether the device has grown.
-  absl::StatusOr<DiskInfo> RescanDisk(const Ask& ask, const std::string& name);
+  absl::StatusOr<Rescanned> RescanDisk(const Ask& ask, const std::string& name);
 
   absl::StatusOr<VolumeInfo> CreateVolume(const Ask& ask, const VolumeSpec& spec);
   absl::StatusOr<VolumeInfo> GetVolume(const std::string& name) const;
@@ -145,6 +164,11 @@ class Control {
   absl::StatusOr<ExportStatus> CreateExport(const Ask& ask, const ExportConfig& config);
   absl::StatusOr<ExportStatus> GetExport(const std::string& name) const;
   std::vector<ExportStatus> ListExports() const;
+  // `change` sets the fields that `said` tells of in full; name and volume stay. Whoever has it
+  // open stands in the way.
+  absl::StatusOr<ExportStatus> UpdateExport(const Ask& ask, const std::string& name,
+                                            const std::string& said,
+                                            absl::FunctionRef<void(ExportConfig&)> change);
   // `force`: fences whoever has it open; else they stand in the way.
   absl::Status DeleteExport(const Ask& ask, const std::string& name, bool force);
 
@@ -154,52 +178,82 @@ class Control {
 
  private:
   struct Draining {
-    std::shared_ptr<std::atomic<DiskInfo::State>> state;  // online again: it came to nothing
-    std::shared_ptr<std::atomic<bool>> cancelled;
+    struct Shared {
+      std::atomic<DiskInfo::State> state{DiskInfo::State::kDraining};  // online: it came to nothing
+      std::atomic<int64_t> since_unix_ns{0};
+      std::atomic<bool> cancelled{false};
+    };
+    std::shared_ptr<Shared> shared = std::make_shared<Shared>();
     std::thread thread;
   };
+  // Disks, volumes and exports are made, found, changed and taken away alike (control_kinds.h).
+  template <typename Spec>
+  struct Kind;
+
+  // --- without the mutex ---
+  // A change, carried out once a request id: `work`, an absl::StatusOr<Answer> (Config& next), is
+  // called with the mutex held, if changes are open, on a copy of the config. `what` says in full
+  // what is asked for, but for the etag.
+  template <typename Answer, typename Work>
+  absl::StatusOr<Answer> Once(const Ask& ask, const std::string& what, Work&& work);
+  // One of something that is there and has the etag that the caller knows: `work` is an
+  // absl::StatusOr<Answer> (Config& next, Spec& its part of it).
+  template <typename Spec, typename Answer, typename Work>
+  absl::StatusOr<Answer> Change(const Ask& ask, const std::string& what, const std::string& name,
+                                Work&& work);
+  template <typename Spec>
+  absl::StatusOr<typename Kind<Spec>::Info> Make(const Ask& ask, const Spec& spec);
+  template <typename Spec>
+  absl::StatusOr<typename Kind<Spec>::Info> Get(const std::string& name) const;
+  template <typename Spec>
+  std::vector<typename Kind<Spec>::Info> List() const;
+  absl::Status Drain(Target& target, const std::string& operation,
+                     const std::atomic<bool>& cancelled);
+  std::vector<Client> AllClients() const;
+
   // --- with mutex_ held ---
-  // Puts `next` in force. `resize`, if any, is called when nobody uses the disk `resized`.
-  absl::Status Apply(
-      const Config& next, const Made& made, const std::string& resized = "",
-      absl::FunctionRef<void()> resize = [] {});
+  // Puts `next` in force.
+  absl::Status Apply(const Config& next, const Made& made);
+  // Puts `next` in force without `spec`, a part of it that was made at run time.
+  template <typename Spec>
+  absl::Status Take(Config& next, const Spec& spec);
+  // It can be taken away: made at run time, used by nothing.
+  template <typename Spec>
+  absl::Status CheckRemovable(const Spec& spec) const;
+  template <typename Spec>
+  absl::Status CheckMade(const Spec& spec, const char* instead) const;
   // Keeps new clients from these exports; refused if there are clients already.
   absl::Status Withdraw(const std::set<std::string>& exports);
   void Restore(const std::set<std::string>& exports);
   absl::Status Save(const Config& config, const Made& made);
   std::shared_ptr<const ExportTable> TableOf(const Config& config, const Topology& topology) const;
   void Reweigh(const ExportTable& table);
-  absl::Status ChangeQueue(const DiskSpec& next);
+  void NoteOpened();
+  // The requests that moved over.
+  absl::StatusOr<uint32_t> ChangeQueue(const DiskSpec& next);
   std::set<std::string> ExportsOn(const std::set<std::string>& targets) const;
-  std::set<std::string> StandingOn(const std::string& target) const;  // itself included
   std::vector<std::string> UsersOf(const std::string& target) const;
   absl::Status CheckOpen() const;
   static absl::Status CheckParts(Config config);
   absl::Status CheckEtag(const Ask& ask, const std::string& resource) const;
-  absl::Status CheckUnused(const std::string& kind, const std::string& name) const;
   void Touch(EventKind kind, const std::string& resource, const std::string& name,
              const std::string& text);
   std::string EtagOf(const std::string& resource) const;
   DiskInfo Describe(const DiskSpec& spec) const;
   VolumeInfo Describe(const VolumeSpec& spec) const;
+  ExportStatus Describe(const ExportConfig& config) const;
   ExportStatus Describe(const ExportConfig& config, const std::vector<Client>& clients) const;
-  // Places in `config`, or what is wrong.
-  static absl::StatusOr<DiskSpec*> FindDisk(Config& config, const std::string& name);
-  static absl::StatusOr<VolumeSpec*> FindVolume(Config& config, const std::string& name);
-  static absl::StatusOr<ExportConfig*> FindExport(Config& config, const std::string& name);
-
-  // --- without ---
-  absl::StatusOr<DiskInfo> Rescan(const std::string& name);
-  absl::StatusOr<Operation> BeginDrain(const Ask& ask, const std::string& name);
-  absl::Status Drain(Target& target, const std::string& operation,
-                     const std::atomic<bool>& cancelled);
-  std::vector<Client> AllClients() const;
+  bool Grow(Disk& disk, uint64_t bytes);
+  absl::StatusOr<Rescanned> Rescan(const Config& config, const DiskSpec& spec);
+  absl::StatusOr<Operation> BeginDrain(const std::string& name);
+  absl::Status CheckDeletable(const Config& config, const ExportConfig& each) const;
 
   const House house_;
   EventLog events_;
   const uint64_t start_;  // the revision before all of this start
   Operations operations_;
   RequestLog requests_;
+  const std::vector<std::string> disk_roots_;
   std::atomic<bool> closing_{false};
 
   mutable std::mutex mutex_;  // guards all below
@@ -208,6 +262,7 @@ class Control {
   std::shared_ptr<const Topology> topology_;
   std::map<std::string, uint64_t> changed_;  // "disk NAME" -> revision of its last change
   std::map<std::string, Draining> draining_;
+  std::map<std::string, int64_t> opened_;  // disks, and when; nanoseconds since 1970 UTC
 };
 
 }  // namespace sluice

@@ -9,20 +9,16 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/units.h"
-#include "server/control/control.h"
+#include "core/unix_time.h"
+#include "server/control/control_kinds.h"
 #include "server/control/paths.h"
 #include "server/text.h"
+#include "storage/label_guard.h"
 
 namespace sluice {
 namespace {
 
 constexpr std::chrono::milliseconds kDrainLook{10};
-
-std::string SaidOf(const DiskSpec& disk) {
-  Config config;
-  config.topology.disks.push_back(disk);
-  return RenderParts(config);
-}
 
 absl::Status NoQueue(const std::string& name) {
   return absl::FailedPreconditionError(
@@ -53,13 +49,6 @@ int Flush(ReactorSet& reactors, Target& target) {
 
 }  // namespace
 
-absl::StatusOr<DiskSpec*> Control::FindDisk(Config& config, const std::string& name) {
-  for (DiskSpec& disk : config.topology.disks) {
-    if (disk.name == name) return &disk;
-  }
-  return absl::NotFoundError(absl::StrCat("disk ", Quote(name), ": there is none"));
-}
-
 DiskInfo Control::Describe(const DiskSpec& spec) const {
   DiskInfo info;
   info.spec = spec;
@@ -68,18 +57,41 @@ DiskInfo Control::Describe(const DiskSpec& spec) const {
   info.limits = target->limits();
   info.device_block_bytes = info.limits.logical_block;
   if (target->home() != kNoHome) info.home = target->home();
+  uint64_t failed_ns = 0;
+  uint64_t hung_ns = 0;
   if (Disk* disk = house_.disks.AsDisk(target.get()); disk != nullptr) {
     house_.disks.RunOn(disk->home(), [&] {
       info.strategy = std::string(disk->strategy_name());
       info.depth = disk->depth();
       info.backlog = disk->backlog();
       info.device_block_bytes = disk->medium().limits().block;
-      if (disk->failed()) info.state = DiskInfo::State::kFlushFailed;
+      failed_ns = disk->failed() ? disk->failed_ns() : 0;
+      hung_ns = disk->hung_since_ns();
     });
   }
+  info.since_unix_ns = opened_.at(spec.name);
+  const auto became = [&info](DiskInfo::State state, int64_t since_unix_ns, const char* reason) {
+    info.state = state;
+    info.since_unix_ns = since_unix_ns;
+    info.reason = reason;
+  };
+  const auto unix = [this](uint64_t at_ns) {
+    return UnixNowNs() - static_cast<int64_t>(house_.clock.NowNs() - at_ns);
+  };
   const auto draining = draining_.find(spec.name);
-  if (draining != draining_.end() && info.state == DiskInfo::State::kOnline) {
-    info.state = draining->second.state->load();
+  if (draining != draining_.end()) {
+    const Draining::Shared& shared = *draining->second.shared;
+    const DiskInfo::State state = shared.state.load();
+    became(state, shared.since_unix_ns.load(),
+           state == DiskInfo::State::kOnline ? "" : "an operator drains or drained it");
+  }
+  if (failed_ns != 0) {
+    became(DiskInfo::State::kFlushFailed, unix(failed_ns),
+           "a flush failed, and what it was to save may be lost: see the log, check the drive, "
+           "start the server anew");
+  } else if (hung_ns != 0) {
+    became(DiskInfo::State::kHung, unix(hung_ns),
+           "the device does not answer: requests that it has end with EIO after io_timeout_s");
   }
   info.used_by = UsersOf(spec.name);
   info.made_at_run_time = made_.targets.contains(spec.name);
@@ -87,163 +99,122 @@ DiskInfo Control::Describe(const DiskSpec& spec) const {
 }
 
 absl::StatusOr<DiskInfo> Control::GetDisk(const std::string& name) const {
-  const std::lock_guard lock(mutex_);
-  for (const DiskSpec& disk : config_.topology.disks) {
-    if (disk.name == name) return Describe(disk);
-  }
-  return absl::NotFoundError(absl::StrCat("disk ", Quote(name), ": there is none"));
+  return Get<DiskSpec>(name);
 }
 
-std::vector<DiskInfo> Control::ListDisks() const {
-  const std::lock_guard lock(mutex_);
-  std::vector<DiskInfo> all;
-  for (const DiskSpec& disk : config_.topology.disks) all.push_back(Describe(disk));
-  std::sort(all.begin(), all.end(),
-            [](const DiskInfo& a, const DiskInfo& b) { return a.spec.name < b.spec.name; });
-  return all;
-}
+std::vector<DiskInfo> Control::ListDisks() const { return List<DiskSpec>(); }
 
 absl::StatusOr<DiskInfo> Control::AddDisk(const Ask& ask, const DiskSpec& asked) {
-  const auto add = [&]() -> absl::StatusOr<DiskInfo> {
-    DiskSpec spec = asked;
-    const std::lock_guard lock(mutex_);
-    if (absl::Status status = CheckOpen(); !status.ok()) return status;
-    if (spec.kind == DiskSpec::Kind::kPath) {
-      auto path = PathUnder(config_.disk_roots, spec.path);
-      if (!path.ok()) return path.status();
-      spec.path = *std::move(path);
-      spec.no_links = true;
-    }
-    Config next = config_;
-    if (const auto there = FindDisk(next, spec.name); there.ok()) {
-      if (SaidOf(**there) == SaidOf(spec)) return Describe(**there);
-      return absl::AlreadyExistsError(
-          absl::StrCat("disk ", Quote(spec.name), " is there and is another one"));
-    }
-    Made made = made_;
-    made.targets.insert(spec.name);
-    next.topology.disks.push_back(spec);
-    if (absl::Status status = Apply(next, made); !status.ok()) return status;
-    Touch(EventKind::kDiskAdded, "disk", spec.name, "added");
-    return Describe(spec);
-  };
-  return requests_.Once<DiskInfo>(ask.request_id, "add disk " + SaidOf(asked), add);
+  if (asked.kind != DiskSpec::Kind::kPath) return Make(ask, asked);
+  auto path = PathUnder(disk_roots_, asked.path);
+  if (!path.ok()) return path.status();
+  DiskSpec spec = asked;
+  spec.path = *std::move(path);
+  spec.no_links = true;
+  return Make(ask, spec);
 }
 
 // Puts a queue in place as `next` says.
-absl::Status Control::ChangeQueue(const DiskSpec& next) {
+absl::StatusOr<uint32_t> Control::ChangeQueue(const DiskSpec& next) {
   Disk* const disk = house_.disks.AsDisk(topology_->Disk(next.name).get());
   if (disk == nullptr) return NoQueue(next.name);
   auto bufq = house_.disks.MakeBufq(next);
   if (!bufq.ok()) return bufq.status();
-  house_.disks.RunOn(disk->home(), [&] { *bufq = disk->SwapBufq(*std::move(bufq)); });
-  return absl::OkStatus();
+  uint32_t moved = 0;
+  house_.disks.RunOn(disk->home(), [&] {
+    moved = static_cast<uint32_t>(disk->queued());
+    *bufq = disk->SwapBufq(*std::move(bufq));
+  });
+  return moved;
 }
 
-absl::StatusOr<DiskInfo> Control::SwapStrategy(const Ask& ask, const std::string& name,
-                                               const std::string& strategy,
-                                               uint64_t cylinder_bytes) {
-  const auto swap = [&]() -> absl::StatusOr<DiskInfo> {
-    const std::lock_guard lock(mutex_);
-    if (absl::Status status = CheckOpen(); !status.ok()) return status;
-    Config next = config_;
-    const auto disk = FindDisk(next, name);
-    if (!disk.ok()) return disk.status();
-    if (absl::Status status = CheckEtag(ask, "disk " + name); !status.ok()) return status;
-    (*disk)->bufq = strategy;
-    (*disk)->cylinder_bytes = cylinder_bytes;
-    if (absl::Status status = CheckParts(next); !status.ok()) return status;
-    if (absl::Status status = ChangeQueue(**disk); !status.ok()) return status;
-    if (absl::Status status = Save(next, made_); !status.ok()) {
-      ChangeQueue(**FindDisk(config_, name)).IgnoreError();
-      return status;
-    }
-    config_ = std::move(next);
-    const DiskSpec& changed = **FindDisk(config_, name);
-    Touch(EventKind::kDiskChanged, "disk", name, absl::StrCat("strategy ", strategy));
-    return Describe(changed);
-  };
-  return requests_.Once<DiskInfo>(
-      ask.request_id,
-      absl::StrCat("swap strategy ", name, " ", ask.etag, " ", strategy, " ", cylinder_bytes),
-      swap);
+absl::StatusOr<Swapped> Control::SwapStrategy(const Ask& ask, const std::string& name,
+                                              const std::string& strategy,
+                                              uint64_t cylinder_bytes) {
+  return Change<DiskSpec, Swapped>(
+      ask, absl::StrCat("swap strategy ", strategy, " ", cylinder_bytes), name,
+      [&](Config& next, DiskSpec& disk) -> absl::StatusOr<Swapped> {
+        const DiskSpec before = disk;
+        disk.bufq = strategy;
+        disk.cylinder_bytes = cylinder_bytes;
+        if (absl::Status status = CheckParts(next); !status.ok()) return status;
+        const auto moved = ChangeQueue(disk);
+        if (!moved.ok()) return moved.status();
+        if (absl::Status status = Save(next, made_); !status.ok()) {
+          ChangeQueue(before).IgnoreError();
+          return status;
+        }
+        config_ = next;
+        Touch(EventKind::kDiskChanged, "disk", name, absl::StrCat("strategy ", strategy));
+        return Swapped{Describe(disk), *moved};
+      });
 }
 
 absl::StatusOr<DiskInfo> Control::SetDepth(const Ask& ask, const std::string& name,
                                            uint32_t depth) {
-  const auto set = [&]() -> absl::StatusOr<DiskInfo> {
-    const std::lock_guard lock(mutex_);
-    if (absl::Status status = CheckOpen(); !status.ok()) return status;
-    Config next = config_;
-    const auto spec = FindDisk(next, name);
-    if (!spec.ok()) return spec.status();
-    if (absl::Status status = CheckEtag(ask, "disk " + name); !status.ok()) return status;
-    (*spec)->depth = depth;
-    if (absl::Status status = CheckParts(next); !status.ok()) return status;
-    Disk* const disk = house_.disks.AsDisk(topology_->Disk(name).get());
-    if (disk == nullptr) return NoQueue(name);
-    if (absl::Status status = Save(next, made_); !status.ok()) return status;
-    house_.disks.RunOn(disk->home(), [&] {
-      const uint32_t own = std::clamp(disk->medium().limits().depth, 1u, Disk::kDepthMax);
-      disk->SetDepth(depth != 0 ? depth : own);
-    });
-    config_ = std::move(next);
-    Touch(EventKind::kDiskChanged, "disk", name, absl::StrCat("depth ", depth));
-    return Describe(**FindDisk(config_, name));
-  };
-  return requests_.Once<DiskInfo>(ask.request_id,
-                                  absl::StrCat("set depth ", name, " ", ask.etag, " ", depth), set);
+  return Change<DiskSpec, DiskInfo>(
+      ask, absl::StrCat("set depth ", depth), name,
+      [&](Config& next, DiskSpec& spec) -> absl::StatusOr<DiskInfo> {
+        spec.depth = depth;
+        if (absl::Status status = CheckParts(next); !status.ok()) return status;
+        Disk* const disk = house_.disks.AsDisk(topology_->Disk(name).get());
+        if (disk == nullptr) return NoQueue(name);
+        if (absl::Status status = Save(next, made_); !status.ok()) return status;
+        house_.disks.RunOn(disk->home(), [&] {
+          const uint32_t own = std::clamp(disk->medium().limits().depth, 1u, Disk::kDepthMax);
+          disk->SetDepth(depth != 0 ? depth : own);
+        });
+        config_ = next;
+        Touch(EventKind::kDiskChanged, "disk", name, absl::StrCat("depth ", depth));
+        return Describe(spec);
+      });
 }
 
 absl::Status Control::RemoveDisk(const Ask& ask, const std::string& name) {
-  const auto remove = [&]() -> absl::StatusOr<bool> {
-    std::thread drained;
-    const std::lock_guard lock(mutex_);
-    if (absl::Status status = CheckOpen(); !status.ok()) return status;
-    Config next = config_;
-    const auto disk = FindDisk(next, name);
-    if (!disk.ok()) return disk.status();
-    if (absl::Status status = CheckEtag(ask, "disk " + name); !status.ok()) return status;
-    if (!made_.targets.contains(name)) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("disk ", Quote(name), " is declared by the config file: remove it there"));
-    }
-    if (absl::Status status = CheckUnused("disk", name); !status.ok()) return status;
-    const auto draining = draining_.find(name);
-    if (draining != draining_.end() &&
-        draining->second.state->load() == DiskInfo::State::kDraining) {
-      return absl::AbortedError(
-          absl::StrCat("disk ", Quote(name), " is being drained: wait for that operation"));
-    }
-    next.topology.disks.erase(next.topology.disks.begin() + (*disk - next.topology.disks.data()));
-    Made made = made_;
-    made.targets.erase(name);
-    if (absl::Status status = Apply(next, made); !status.ok()) return status;
-    if (draining != draining_.end()) {
-      draining->second.thread.join();  // it has ended
-      draining_.erase(draining);
-    }
-    changed_.erase("disk " + name);
-    events_.Add(EventKind::kDiskRemoved, name, "removed");
-    return true;
-  };
-  return requests_
-      .Once<bool>(ask.request_id, absl::StrCat("remove disk ", name, " ", ask.etag), remove)
+  return Change<DiskSpec, bool>(
+             ask, "remove", name,
+             [&](Config& next, DiskSpec& disk) -> absl::StatusOr<bool> {
+               if (absl::Status status = CheckRemovable(disk); !status.ok()) return status;
+               const auto draining = draining_.find(name);
+               if (draining != draining_.end() &&
+                   draining->second.shared->state.load() == DiskInfo::State::kDraining) {
+                 return absl::AbortedError(absl::StrCat(
+                     "disk ", Quote(name), " is being drained: wait for that operation"));
+               }
+               if (absl::Status status = Take(next, disk); !status.ok()) return status;
+               if (draining != draining_.end()) {
+                 draining->second.thread.join();  // it has ended
+                 draining_.erase(draining);
+               }
+               events_.Add(EventKind::kDiskRemoved, name, "removed");
+               return true;
+             })
       .status();
 }
 
-absl::StatusOr<DiskInfo> Control::RescanDisk(const Ask& ask, const std::string& name) {
-  return requests_.Once<DiskInfo>(ask.request_id, "rescan disk " + name,
-                                  [&] { return Rescan(name); });
+absl::StatusOr<Rescanned> Control::RescanDisk(const Ask& ask, const std::string& name) {
+  return Change<DiskSpec, Rescanned>(
+      ask, "rescan", name, [&](Config& next, DiskSpec& spec) { return Rescan(next, spec); });
 }
 
-absl::StatusOr<DiskInfo> Control::Rescan(const std::string& name) {
-  const std::lock_guard lock(mutex_);
-  if (absl::Status status = CheckOpen(); !status.ok()) return status;
-  const auto spec = FindDisk(config_, name);
-  if (!spec.ok()) return spec.status();
+// False: its guard is at work.
+bool Control::Grow(Disk& disk, uint64_t bytes) {
+  Target* const top = topology_->Find(disk.name());
+  auto* const guard = top == &disk ? nullptr : static_cast<LabelGuard*>(top);
+  bool grown = false;
+  house_.disks.RunOn(disk.home(), [&] {
+    if (guard != nullptr && !guard->idle()) return;
+    disk.Grow(bytes);
+    if (guard != nullptr) guard->Follow();
+    grown = true;
+  });
+  return grown;
+}
+
+absl::StatusOr<Rescanned> Control::Rescan(const Config& config, const DiskSpec& spec) {
+  const std::string& name = spec.name;
   Disk* const disk = house_.disks.AsDisk(topology_->Disk(name).get());
-  if (disk == nullptr) return Describe(**spec);
+  if (disk == nullptr) return Rescanned{Describe(spec), topology_->Disk(name)->limits().size};
   const uint64_t before = disk->medium().limits().size;
   const int64_t found = disk->medium().FindSize();
   if (found < 0) {
@@ -251,57 +222,56 @@ absl::StatusOr<DiskInfo> Control::Rescan(const std::string& name) {
                                absl::StrCat("disk ", Quote(name), ": its size cannot be told"));
   }
   const auto now = static_cast<uint64_t>(found);
-  if (now == before) return Describe(**spec);
+  if (now == before) return Rescanned{Describe(spec), before};
   if (now < before) {
     return absl::FailedPreconditionError(
         absl::StrCat("disk ", Quote(name), " has shrunk from ", before, " to ", now,
                      " bytes: what lay behind is lost; make it as long as it was"));
   }
-  const absl::Status status = Apply(
-      config_, made_, name, [&] { house_.disks.RunOn(disk->home(), [&] { disk->Resize(now); }); });
-  if (!status.ok()) return status;
+  // What stands on it must be able to follow: that is seen before anything grows.
+  if (absl::Status status = topology_->CheckGrowth(name); !status.ok()) return status;
+  if (!Grow(*disk, now)) {
+    return absl::AbortedError(absl::StrCat(
+        "disk ", Quote(name), ": a request that may change its label is under way: ask again"));
+  }
+  if (absl::Status status = Apply(config, made_); !status.ok()) return status;
   Touch(EventKind::kDiskChanged, "disk", name, absl::StrCat("has grown to ", now, " bytes"));
-  return Describe(**FindDisk(config_, name));
+  return Rescanned{Describe(spec), before};
 }
 
 // --- draining ---
 
 absl::StatusOr<Operation> Control::DrainDisk(const Ask& ask, const std::string& name) {
-  return requests_.Once<Operation>(ask.request_id, absl::StrCat("drain disk ", name, " ", ask.etag),
-                                   [&] { return BeginDrain(ask, name); });
+  return Change<DiskSpec, Operation>(ask, "drain", name,
+                                     [&](Config&, DiskSpec&) { return BeginDrain(name); });
 }
 
-absl::StatusOr<Operation> Control::BeginDrain(const Ask& ask, const std::string& name) {
-  const std::lock_guard lock(mutex_);
-  if (absl::Status status = CheckOpen(); !status.ok()) return status;
-  const auto spec = FindDisk(config_, name);
-  if (!spec.ok()) return spec.status();
-  if (absl::Status status = CheckEtag(ask, "disk " + name); !status.ok()) return status;
+absl::StatusOr<Operation> Control::BeginDrain(const std::string& name) {
   const std::shared_ptr<Target> target = topology_->Disk(name);
   if (house_.disks.AsDisk(target.get()) == nullptr) return NoQueue(name);
   const auto there = draining_.find(name);
   if (there != draining_.end()) {
-    if (there->second.state->load() != DiskInfo::State::kOnline) {
+    if (there->second.shared->state.load() != DiskInfo::State::kOnline) {
       return absl::FailedPreconditionError(
           absl::StrCat("disk ", Quote(name), " is drained, or being drained, already"));
     }
     there->second.thread.join();  // that one was cancelled or failed
     draining_.erase(there);
   }
-  auto cancelled = std::make_shared<std::atomic<bool>>(false);
+  Draining draining;
+  const auto shared = draining.shared;
+  shared->since_unix_ns.store(UnixNowNs());
   auto begun = operations_.Begin(absl::StrCat("drain disk ", Quote(name)),
-                                 [cancelled] { cancelled->store(true); });
+                                 [shared] { shared->cancelled.store(true); });
   if (!begun.ok()) return begun.status();
-  auto state = std::make_shared<std::atomic<DiskInfo::State>>(DiskInfo::State::kDraining);
   Touch(EventKind::kDiskChanged, "disk", name, "draining");
-  Draining& draining = draining_[name];
-  draining.state = state;
-  draining.cancelled = cancelled;
-  draining.thread = std::thread([this, target, id = begun->id, state, cancelled] {
-    const absl::Status status = Drain(*target, id, *cancelled);
-    state->store(status.ok() ? DiskInfo::State::kDrained : DiskInfo::State::kOnline);
+  draining.thread = std::thread([this, target, id = begun->id, shared] {
+    const absl::Status status = Drain(*target, id, shared->cancelled);
+    shared->since_unix_ns.store(UnixNowNs());
+    shared->state.store(status.ok() ? DiskInfo::State::kDrained : DiskInfo::State::kOnline);
     operations_.End(id, status);
   });
+  draining_.emplace(name, std::move(draining));
   return begun;
 }
 

@@ -1,48 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The control plane's volumes and exports.
-#include <algorithm>
-#include <utility>
-
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "server/control/control.h"
-#include "server/text.h"
+#include "server/control/control_kinds.h"
 
 namespace sluice {
-namespace {
-
-std::string SaidOf(const VolumeSpec& volume) {
-  Config config;
-  config.topology.volumes.push_back(volume);
-  return RenderParts(config);
-}
-
-std::string SaidOf(const ExportConfig& each) {
-  Config config;
-  config.exports.push_back(each);
-  return RenderParts(config);
-}
-
-absl::Status Declared(const char* kind, const std::string& name, const char* instead) {
-  return absl::FailedPreconditionError(absl::StrCat(
-      kind, " ", Quote(name), " is declared by the config file: ", instead, " it there"));
-}
-
-}  // namespace
-
-absl::StatusOr<VolumeSpec*> Control::FindVolume(Config& config, const std::string& name) {
-  for (VolumeSpec& volume : config.topology.volumes) {
-    if (volume.name == name) return &volume;
-  }
-  return absl::NotFoundError(absl::StrCat("volume ", Quote(name), ": there is none"));
-}
-
-absl::StatusOr<ExportConfig*> Control::FindExport(Config& config, const std::string& name) {
-  for (ExportConfig& each : config.exports) {
-    if (each.name == name) return &each;
-  }
-  return absl::NotFoundError(absl::StrCat("export ", Quote(name), ": there is none"));
-}
 
 // --- volumes ---
 
@@ -59,61 +19,26 @@ VolumeInfo Control::Describe(const VolumeSpec& spec) const {
 }
 
 absl::StatusOr<VolumeInfo> Control::GetVolume(const std::string& name) const {
-  const std::lock_guard lock(mutex_);
-  for (const VolumeSpec& volume : config_.topology.volumes) {
-    if (volume.name == name) return Describe(volume);
-  }
-  return absl::NotFoundError(absl::StrCat("volume ", Quote(name), ": there is none"));
+  return Get<VolumeSpec>(name);
 }
 
-std::vector<VolumeInfo> Control::ListVolumes() const {
-  const std::lock_guard lock(mutex_);
-  std::vector<VolumeInfo> all;
-  for (const VolumeSpec& volume : config_.topology.volumes) all.push_back(Describe(volume));
-  std::sort(all.begin(), all.end(),
-            [](const VolumeInfo& a, const VolumeInfo& b) { return a.spec.name < b.spec.name; });
-  return all;
-}
+std::vector<VolumeInfo> Control::ListVolumes() const { return List<VolumeSpec>(); }
 
 absl::StatusOr<VolumeInfo> Control::CreateVolume(const Ask& ask, const VolumeSpec& spec) {
-  const auto create = [&]() -> absl::StatusOr<VolumeInfo> {
-    const std::lock_guard lock(mutex_);
-    if (absl::Status status = CheckOpen(); !status.ok()) return status;
-    Config next = config_;
-    if (const auto there = FindVolume(next, spec.name); there.ok()) {
-      if (**there == spec) return Describe(**there);
-      return absl::AlreadyExistsError(
-          absl::StrCat("volume ", Quote(spec.name), " is there and is another one"));
-    }
-    next.topology.volumes.push_back(spec);
-    Made made = made_;
-    made.targets.insert(spec.name);
-    if (absl::Status status = Apply(next, made); !status.ok()) return status;
-    Touch(EventKind::kVolumeCreated, "volume", spec.name, "created");
-    return Describe(spec);
-  };
-  return requests_.Once<VolumeInfo>(ask.request_id, "create volume " + SaidOf(spec), create);
+  return Make(ask, spec);
 }
 
 absl::StatusOr<VolumeInfo> Control::GrowVolume(const Ask& ask, const std::string& name,
                                                uint64_t size_bytes,
                                                const std::vector<std::string>& add_legs) {
-  const auto grow = [&]() -> absl::StatusOr<VolumeInfo> {
-    const std::lock_guard lock(mutex_);
-    if (absl::Status status = CheckOpen(); !status.ok()) return status;
-    Config next = config_;
-    const auto volume = FindVolume(next, name);
-    if (!volume.ok()) return volume.status();
-    if (absl::Status status = CheckEtag(ask, "volume " + name); !status.ok()) return status;
-    if (!made_.targets.contains(name)) return Declared("volume", name, "grow");
-    VolumeSpec& spec = **volume;
+  const auto grow = [&](Config& next, VolumeSpec& spec) -> absl::StatusOr<VolumeInfo> {
+    if (absl::Status status = CheckMade(spec, "grow"); !status.ok()) return status;
     const bool slice = spec.kind == VolumeSpec::Kind::kSlice;
-    const bool concat = spec.kind == VolumeSpec::Kind::kConcat;
-    if (!slice && !concat) {
+    if (!slice && spec.kind != VolumeSpec::Kind::kConcat) {
       return absl::FailedPreconditionError(
           absl::StrCat("volume ", Quote(name), " is a stripe: it cannot grow"));
     }
-    if (slice != add_legs.empty() || concat != (size_bytes == 0)) {
+    if (slice != add_legs.empty() || slice == (size_bytes == 0)) {
       return absl::InvalidArgumentError(absl::StrCat(
           "volume ", Quote(name),
           slice ? " is a slice: give size_bytes alone" : " is a concat: give add_legs alone"));
@@ -126,38 +51,27 @@ absl::StatusOr<VolumeInfo> Control::GrowVolume(const Ask& ask, const std::string
     if (slice) spec.size_bytes = size_bytes;
     spec.legs.insert(spec.legs.end(), add_legs.begin(), add_legs.end());
     if (absl::Status status = Apply(next, made_); !status.ok()) return status;
-    const VolumeInfo info = Describe(**FindVolume(config_, name));
     Touch(EventKind::kVolumeChanged, "volume", name,
-          absl::StrCat("has grown to ", info.limits.size, " bytes"));
-    return Describe(info.spec);
+          absl::StrCat("has grown to ", topology_->Find(name)->limits().size, " bytes"));
+    return Describe(spec);
   };
-  return requests_.Once<VolumeInfo>(ask.request_id,
-                                    absl::StrCat("grow volume ", name, " ", ask.etag, " ",
-                                                 size_bytes, " ", absl::StrJoin(add_legs, " ")),
-                                    grow);
+  return Change<VolumeSpec, VolumeInfo>(
+      ask, absl::StrCat("grow ", size_bytes, " ", absl::StrJoin(add_legs, " ")), name, grow);
 }
 
 absl::Status Control::DeleteVolume(const Ask& ask, const std::string& name) {
-  const auto remove = [&]() -> absl::StatusOr<bool> {
-    const std::lock_guard lock(mutex_);
-    if (absl::Status status = CheckOpen(); !status.ok()) return status;
-    Config next = config_;
-    const auto volume = FindVolume(next, name);
-    if (!volume.ok()) return volume.status();
-    if (absl::Status status = CheckEtag(ask, "volume " + name); !status.ok()) return status;
-    if (!made_.targets.contains(name)) return Declared("volume", name, "remove");
-    if (absl::Status status = CheckUnused("volume", name); !status.ok()) return status;
-    next.topology.volumes.erase(next.topology.volumes.begin() +
-                                (*volume - next.topology.volumes.data()));
-    Made made = made_;
-    made.targets.erase(name);
-    if (absl::Status status = Apply(next, made); !status.ok()) return status;
-    changed_.erase("volume " + name);
-    events_.Add(EventKind::kVolumeDeleted, name, "deleted");
-    return true;
-  };
-  return requests_
-      .Once<bool>(ask.request_id, absl::StrCat("delete volume ", name, " ", ask.etag), remove)
+  return Change<VolumeSpec, bool>(ask, "delete", name,
+                                  [&](Config& next, VolumeSpec& volume) -> absl::StatusOr<bool> {
+                                    if (absl::Status status = CheckRemovable(volume);
+                                        !status.ok()) {
+                                      return status;
+                                    }
+                                    if (absl::Status status = Take(next, volume); !status.ok()) {
+                                      return status;
+                                    }
+                                    events_.Add(EventKind::kVolumeDeleted, name, "deleted");
+                                    return true;
+                                  })
       .status();
 }
 
@@ -171,96 +85,82 @@ ExportStatus Control::Describe(const ExportConfig& config,
   status.etag = EtagOf(absl::StrCat("export ", config.name));
   for (const Client& client : clients) {
     if (client.exported->name != config.name) continue;
-    ++status.clients[client.handle.substr(0, client.handle.find('-'))];
+    ++status.clients[DoorOf(client.handle)];
   }
   status.made_at_run_time = made_.exports.contains(config.name);
   return status;
 }
 
-absl::StatusOr<ExportStatus> Control::GetExport(const std::string& name) const {
-  for (ExportStatus& each : ListExports()) {
-    if (each.exported->name == name) return std::move(each);
-  }
-  return absl::NotFoundError(absl::StrCat("export ", Quote(name), ": there is none"));
+ExportStatus Control::Describe(const ExportConfig& config) const {
+  return Describe(config, AllClients());
 }
 
-std::vector<ExportStatus> Control::ListExports() const {
-  const std::lock_guard lock(mutex_);
-  const std::vector<Client> clients = AllClients();
-  std::vector<ExportStatus> all;
-  for (const ExportConfig& each : config_.exports) all.push_back(Describe(each, clients));
-  std::sort(all.begin(), all.end(), [](const ExportStatus& a, const ExportStatus& b) {
-    return a.exported->name < b.exported->name;
-  });
-  return all;
+absl::StatusOr<ExportStatus> Control::GetExport(const std::string& name) const {
+  return Get<ExportConfig>(name);
 }
+
+std::vector<ExportStatus> Control::ListExports() const { return List<ExportConfig>(); }
 
 absl::StatusOr<ExportStatus> Control::CreateExport(const Ask& ask, const ExportConfig& config) {
-  const auto create = [&]() -> absl::StatusOr<ExportStatus> {
-    const std::lock_guard lock(mutex_);
-    if (absl::Status status = CheckOpen(); !status.ok()) return status;
-    Config next = config_;
-    if (const auto there = FindExport(next, config.name); there.ok()) {
-      if (**there == config) return Describe(config, AllClients());
-      return absl::AlreadyExistsError(
-          absl::StrCat("export ", Quote(config.name), " is there and is another one"));
-    }
-    next.exports.push_back(config);
-    Made made = made_;
-    made.exports.insert(config.name);
-    if (absl::Status status = Apply(next, made); !status.ok()) return status;
-    Touch(EventKind::kExportCreated, "export", config.name, "created");
-    return Describe(config, {});
-  };
-  return requests_.Once<ExportStatus>(ask.request_id, "create export " + SaidOf(config), create);
+  return Make(ask, config);
+}
+
+absl::StatusOr<ExportStatus> Control::UpdateExport(const Ask& ask, const std::string& name,
+                                                   const std::string& said,
+                                                   absl::FunctionRef<void(ExportConfig&)> change) {
+  return Change<ExportConfig, ExportStatus>(
+      ask, absl::StrCat("update ", said), name,
+      [&](Config& next, ExportConfig& each) -> absl::StatusOr<ExportStatus> {
+        if (absl::Status status = CheckMade(each, "change"); !status.ok()) return status;
+        change(each);
+        if (absl::Status status = Apply(next, made_); !status.ok()) return status;
+        Touch(EventKind::kExportChanged, "export", name, "updated");
+        return Describe(each);
+      });
+}
+
+absl::Status Control::CheckDeletable(const Config& config, const ExportConfig& each) const {
+  if (absl::Status status = CheckMade(each, "remove"); !status.ok()) return status;
+  if (config.exports.size() > 1) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("export ", Quote(each.name), " is the only one: create another one first"));
 }
 
 absl::Status Control::DeleteExport(const Ask& ask, const std::string& name, bool force) {
-  const auto check = [&](Config& config) -> absl::Status {
-    if (absl::Status status = CheckOpen(); !status.ok()) return status;
-    if (const auto found = FindExport(config, name); !found.ok()) return found.status();
-    if (absl::Status status = CheckEtag(ask, "export " + name); !status.ok()) return status;
-    if (!made_.exports.contains(name)) return Declared("export", name, "remove");
-    if (config.exports.size() == 1) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("export ", Quote(name), " is the only one: create another one first"));
-    }
-    return absl::OkStatus();
-  };
-  const auto remove = [&]() -> absl::StatusOr<bool> {
-    if (force) {
-      {
-        const std::lock_guard lock(mutex_);
-        if (absl::Status status = check(config_); !status.ok()) return status;
-        static_cast<const Export&>(*house_.exports.table()->Find(name)).withdrawn.store(true);
-      }
-      // Without the mutex: a drive may take its time.
-      for (ClientDoor* door : house_.doors) {
-        door->End([&](const Client& client) { return client.exported->name == name; },
-                  "the export is taken away");
-      }
-    }
-    const std::lock_guard lock(mutex_);
-    Config next = config_;
-    absl::Status status = check(next);
-    if (status.ok()) {
-      next.exports.erase(next.exports.begin() + (*FindExport(next, name) - next.exports.data()));
-      Made made = made_;
-      made.exports.erase(name);
-      status = Apply(next, made);
-    }
-    if (!status.ok()) {
-      Restore({name});
-      return status;
-    }
-    changed_.erase("export " + name);
+  const auto remove = [&](Config& next, ExportConfig& each) -> absl::StatusOr<bool> {
+    absl::Status status = CheckDeletable(next, each);
+    if (status.ok()) status = Take(next, each);
+    if (!status.ok()) return status;
     events_.Add(EventKind::kExportDeleted, name, force ? "deleted by force" : "deleted");
     return true;
   };
+  if (!force) return Change<ExportConfig, bool>(ask, "delete", name, remove).status();
+
+  // Whoever has it open is fenced without the mutex, for a drive may take its time.
   return requests_
-      .Once<bool>(ask.request_id,
-                  absl::StrCat("delete export ", name, " ", ask.etag, force ? " by force" : ""),
-                  remove)
+      .Once<bool>(ask.request_id, absl::StrCat("delete by force export ", name, " ", ask.etag),
+                  [&]() -> absl::StatusOr<bool> {
+                    const Ask again{"", ask.etag};
+                    const auto withdrawn = Change<ExportConfig, bool>(
+                        again, "withdraw", name,
+                        [&](Config& next, ExportConfig& each) -> absl::StatusOr<bool> {
+                          if (absl::Status status = CheckDeletable(next, each); !status.ok())
+                            return status;
+                          house_.exports.Exported(name)->withdrawn.store(true);
+                          return true;
+                        });
+                    if (!withdrawn.ok()) return withdrawn;
+                    for (ClientDoor* door : house_.doors) {
+                      door->End([&](const Client& client) { return client.exported->name == name; },
+                                "the export is taken away");
+                    }
+                    const auto removed = Change<ExportConfig, bool>(again, "delete", name, remove);
+                    if (!removed.ok()) {
+                      const std::lock_guard lock(mutex_);
+                      Restore({name});
+                    }
+                    return removed;
+                  })
       .status();
 }
 

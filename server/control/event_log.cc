@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "core/unix_time.h"
 
 namespace sluice {
 
@@ -15,9 +16,7 @@ EventLog::EventLog(uint32_t epoch, size_t kept)
 }
 
 uint64_t EventLog::Add(EventKind kind, std::string subject, std::string text) {
-  const int64_t unix_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(
-                              std::chrono::system_clock::now().time_since_epoch())
-                              .count();
+  const int64_t unix_ns = UnixNowNs();
   const std::lock_guard lock(mutex_);
   if (events_.size() == kept_) events_.pop_front();
   events_.push_back({++newest_, unix_ns, kind, std::move(subject), std::move(text)});
@@ -38,6 +37,7 @@ EventLog::Batch EventLog::Since(uint64_t revision, size_t most) const {
   const uint64_t from = batch.gap ? before_kept : revision;
   auto next = events_.begin() + static_cast<std::ptrdiff_t>(from - before_kept);
   while (next != events_.end() && batch.events.size() < most) batch.events.push_back(*next++);
+  batch.from = from;
   return batch;
 }
 

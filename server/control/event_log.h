@@ -2,7 +2,7 @@
 // What happened, for whoever watches: the latest events, each with a revision that rises from event
 // to event and, as long as each start is given a higher `epoch`, from start to start.
 //
-// Any thread; takes a lock. A reactor posts to the worker instead of calling it.
+// Any thread; takes a lock, shortly.
 #pragma once
 
 #include <cstdint>
@@ -46,7 +46,8 @@ struct Event {
 class EventLog {
  public:
   struct Batch {
-    bool gap = false;  // events between the revision asked for and the first one here are lost
+    bool gap = false;   // events between the revision asked for and `from` are lost
+    uint64_t from = 0;  // the events here are those right after this revision
     std::vector<Event> events;
   };
 

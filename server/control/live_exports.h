@@ -26,6 +26,10 @@ class LiveExports final : public ExportDirectory {
 
   // Not on a reactor.
   std::shared_ptr<const ExportTable> table() const;
+  // As Find(), for what a door needs beyond what clients are told.
+  std::shared_ptr<const Export> Exported(const std::string& name) const {
+    return std::static_pointer_cast<const Export>(table()->Find(name));
+  }
   // Puts `next` in force; returns when no reactor sees the old one any more. REQUIRES: the reactors
   // run; not on one of them, and not on two threads at one time. Blocks.
   void Publish(std::shared_ptr<const ExportTable> next);

@@ -7,16 +7,11 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "core/check.h"
+#include "core/unix_time.h"
 #include "server/text.h"
 
 namespace sluice {
 namespace {
-
-int64_t UnixNow() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
 
 uint64_t Number(const std::string& id) {
   uint64_t number = 0;
@@ -39,7 +34,7 @@ absl::StatusOr<Operation> Operations::Begin(std::string title, absl::AnyInvocabl
     }
     begun.id = absl::StrCat(next_id_);
     begun.title = std::move(title);
-    begun.began_unix_ns = UnixNow();
+    begun.began_unix_ns = UnixNowNs();
     entries_.emplace(next_id_++, Entry{begun, std::move(cancel), 0});
   }
   changed_(begun);
@@ -64,7 +59,7 @@ void Operations::End(const std::string& id, const absl::Status& status) {
                             : absl::IsCancelled(status) ? Operation::State::kCancelled
                                                         : Operation::State::kFailed;
     entry.operation.error = status;
-    entry.operation.ended_unix_ns = UnixNow();
+    entry.operation.ended_unix_ns = UnixNowNs();
     entry.ended_ns = clock_.NowNs();
     std::swap(cancel, entry.cancel);
     ended = entry.operation;

@@ -100,12 +100,15 @@ class DrainListeners {
   std::vector<std::weak_ptr<DrainListener>> listeners_;  // guarded by mutex_
 };
 
+struct ControlServices;
+
 // What the calls share. Outlives them.
 struct Host {
   Host(Registry& its_registry, Reactor& its_reactor) : registry(its_registry), here(its_reactor) {}
   Registry& registry;
   Reactor& here;  // the registry's
   Callers callers;
+  ControlServices* control = nullptr;  // set before the first call
   v1::BlockService::AsyncService block;
   ::grpc::health::v1::Health::AsyncService health;
   ::grpc::reflection::v1alpha::ServerReflection::AsyncService reflection;

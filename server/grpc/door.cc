@@ -22,6 +22,7 @@
 #include "core/ring.h"
 #include "core/units.h"
 #include "server/grpc/call.h"
+#include "server/grpc/control_services.h"
 
 namespace sluice::rpc {
 namespace {
@@ -104,12 +105,14 @@ struct Door::Inside {
   void Deliver(int fd);
   void StopServer();
   void Stopped();
+  void RegisterControl(::grpc::ServerBuilder& builder);
 
   const DoorOptions options;
   Reactor& here;
   Turnstile connections;
   Registry registry;
   Host host;
+  std::unique_ptr<ControlServices> control;
   std::unique_ptr<::grpc::experimental::ExternalConnectionAcceptor> acceptor;
   std::vector<std::unique_ptr<::grpc::ServerCompletionQueue>> queues;
   std::unique_ptr<::grpc::Server> server;
@@ -156,9 +159,11 @@ DoorSnapshot Door::Snapshot() const {
 
 Registry& Door::registry() { return inside_->registry; }
 
-absl::Status Door::Start() {
+absl::Status Door::Start(Management management) {
   KeepMemory();
   Host& host = inside_->host;
+  inside_->control = std::make_unique<ControlServices>(std::move(management));
+  host.control = inside_->control.get();
   ::grpc::EnableDefaultHealthCheckService(false);
   ::grpc::ServerBuilder builder;
   SetLimits(builder);
@@ -166,11 +171,13 @@ absl::Status Door::Start() {
   inside_->acceptor = builder.experimental().AddExternalConnectionAcceptor(
       External::FROM_FD, ::grpc::InsecureServerCredentials());
   builder.RegisterService(&host.block);
+  inside_->RegisterControl(builder);
   builder.RegisterService(&host.health);
   builder.RegisterService(&host.reflection);
-  host.services = {v1::BlockService::service_full_name(),
-                   ::grpc::health::v1::Health::service_full_name(),
-                   ::grpc::reflection::v1alpha::ServerReflection::service_full_name()};
+  host.services.insert(
+      host.services.end(),
+      {v1::BlockService::service_full_name(), ::grpc::health::v1::Health::service_full_name(),
+       ::grpc::reflection::v1alpha::ServerReflection::service_full_name()});
   for (uint32_t i = 0; i < inside_->options.threads; ++i) {
     inside_->queues.push_back(builder.AddCompletionQueue());
   }
@@ -181,6 +188,12 @@ absl::Status Door::Start() {
     AwaitUnary(host, *queue);
     AwaitRanges(host, *queue);
     AwaitObservers(host, *queue);
+  }
+  for (const auto await : {AwaitDisks, AwaitVolumes, AwaitExports, AwaitOperations, AwaitStats,
+                           AwaitServer, AwaitWaiters}) {
+    await(host, *inside_->queues.front());
+  }
+  for (const auto& queue : inside_->queues) {
     inside_->threads.emplace_back([&queue = *queue] { Loop(queue); });
   }
   return inside_->relay != nullptr ? inside_->relay->Start() : absl::OkStatus();
@@ -198,6 +211,20 @@ void Door::LogStats() const {
                    counts.turned_away.value(), ", strangers ", counts.strangers.value(),
                    ", closed for flooding ", counts.offenders.value(), ", came back too early ",
                    counts.kept_out.value()));
+}
+
+void Door::Inside::RegisterControl(::grpc::ServerBuilder& builder) {
+  const auto add = [&](::grpc::Service& service, const char* name) {
+    builder.RegisterService(&service);
+    host.services.emplace_back(name);
+  };
+  add(control->disk, v1::DiskService::service_full_name());
+  add(control->volume, v1::VolumeService::service_full_name());
+  add(control->exports, v1::ExportService::service_full_name());
+  add(control->session, v1::SessionService::service_full_name());
+  add(control->operation, v1::OperationService::service_full_name());
+  add(control->stats, v1::StatsService::service_full_name());
+  add(control->server, v1::ServerService::service_full_name());
 }
 
 void Door::Enter(int fd, const Peer& peer, Turnstile::Ticket ticket) {

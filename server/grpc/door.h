@@ -19,6 +19,7 @@
 #include "core/reactor.h"
 #include "server/export_table.h"
 #include "server/grpc/epochs.h"
+#include "server/grpc/management.h"
 #include "server/grpc/registry.h"
 #include "server/grpc/relay.h"
 #include "server/socket.h"
@@ -49,7 +50,7 @@ class Door {
   Door& operator=(const Door&) = delete;
 
   // Starts gRPC and its threads. Any thread, once, before Enter().
-  absl::Status Start();
+  absl::Status Start(Management management);
 
   Turnstile& connections();
   // What this door says of itself, but for its listeners. Any thread.

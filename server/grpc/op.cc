@@ -43,6 +43,8 @@ const char* TextOf(Reason reason) noexcept {
       return "the range passes the end of the export";
     case Reason::kNotFound:
       return "there is no such export";
+    case Reason::kAlreadyExists:
+      return "the name is taken";
     case Reason::kReadOnly:
       return "the export or the session is read-only";
     case Reason::kMountConflict:
@@ -51,6 +53,8 @@ const char* TextOf(Reason reason) noexcept {
       return "the session was fenced: another client holds the export, or it was revoked";
     case Reason::kSessionLost:
       return "there is no such session: its lease ended or the server was started anew";
+    case Reason::kConflict:
+      return "it was changed since it was read, or is being changed";
     case Reason::kNoSpace:
       return "no space is left on the drive";
     case Reason::kOverloaded:
@@ -73,8 +77,12 @@ const char* TextOf(Reason reason) noexcept {
       return "a newer attach of the session closed this stream";
     case Reason::kCancelled:
       return "cancelled, or its time was up, while it waited";
+    case Reason::kDenied:
+      return "not allowed";
     case Reason::kOvertaken:
       return "a later op on the same bytes has begun";
+    case Reason::kFailedPrecondition:
+      return "something stands in the way";
   }
   return "unknown";
 }

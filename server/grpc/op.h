@@ -16,10 +16,12 @@ enum class Reason : uint8_t {
   kBadRequest = 1,
   kOutOfBounds = 2,
   kNotFound = 3,
+  kAlreadyExists = 4,
   kReadOnly = 5,
   kMountConflict = 6,
   kStaleEpoch = 7,
   kSessionLost = 8,
+  kConflict = 9,
   kNoSpace = 10,
   kOverloaded = 11,
   kNoMemory = 12,
@@ -31,7 +33,9 @@ enum class Reason : uint8_t {
   kOutOfWindow = 18,
   kStaleAttach = 19,
   kCancelled = 20,
+  kDenied = 21,
   kOvertaken = 22,
+  kFailedPrecondition = 23,
 };
 
 // What storage reported, as the client is told it.

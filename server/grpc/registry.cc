@@ -58,6 +58,13 @@ Registry::Holder* Registry::HolderOf(uint64_t handle) {
   return found == holders_.end() ? nullptr : found->second.get();
 }
 
+void Registry::Tell(SessionEvent event, const Holder& holder, const std::string& what) {
+  if (watch_ == nullptr) return;
+  watch_(event, holder.handle,
+         absl::StrCat("export ", Quote(holder.exported->name), ", ", Quote(holder.ask.client_id),
+                      ", ", holder.ask.peer, ": ", what));
+}
+
 void Registry::KeepAlive(const std::string& session_id, uint64_t epoch,
                          absl::AnyInvocable<void(Reason, uint64_t)> answer) {
   for (const auto& [handle, holder] : holders_) {
@@ -92,7 +99,7 @@ std::vector<SessionInfo> Registry::List() const {
   for (const auto& [handle, holder] : holders_) {
     list.push_back({handle, holder->exported->name, holder->ask.client_id, holder->ask.instance_id,
                     holder->ask.peer, holder->ask.mode, holder->epoch, LeaseLeftMs(*holder),
-                    holder->session});
+                    holder->began_unix_ns, holder->exported, holder->session});
   }
   return list;
 }
@@ -101,6 +108,8 @@ void Registry::Remove(Holder& holder, Reason why, bool abandon,
                       absl::AnyInvocable<void()> settled) {
   Log(LogLevel::kInfo, absl::StrCat("grpc session ", holder.handle, " (",
                                     Quote(holder.ask.client_id), "): ended: ", TextOf(why)));
+  const bool fenced = abandon && why != Reason::kDraining;
+  Tell(fenced ? SessionEvent::kFenced : SessionEvent::kClosed, holder, TextOf(why));
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (why == Reason::kStaleEpoch) {

@@ -66,8 +66,13 @@ struct SessionInfo {
   Mode mode = Mode::kReadOnly;
   uint64_t epoch = 0;
   uint64_t lease_left_ms = 0;
+  int64_t began_unix_ns = 0;
+  std::shared_ptr<const Export> exported;
   std::shared_ptr<Session> session;  // for its counts
 };
+
+// What becomes of a session. Fenced: taken over, revoked, or out of lease.
+enum class SessionEvent : uint8_t { kOpened, kClosed, kFenced };
 
 class Registry {
  public:
@@ -95,6 +100,11 @@ class Registry {
   // Any thread.
   Found Find(const std::string& session_id, uint64_t epoch) const;
 
+  // `watch` is told, on the registry's reactor, with a text for humans. Once, before the first.
+  using SessionWatch =
+      absl::AnyInvocable<void(SessionEvent event, uint64_t handle, const std::string& text)>;
+  void Watch(SessionWatch watch) { watch_ = std::move(watch); }
+
   // --- the registry's reactor ---
   void Open(OpenAsk ask, absl::AnyInvocable<void(OpenAnswer)> answer);
   // The lease from now on, ms.
@@ -111,6 +121,10 @@ class Registry {
   void OnExportChanged(std::shared_ptr<const Export> next, absl::AnyInvocable<void()> done);
   // An NBD connection that may write is about to be admitted; false: it must not be.
   void OnNbdWriter(std::shared_ptr<const Export> exported, absl::AnyInvocable<void(bool)> answer);
+  // 0: none was ever granted.
+  uint64_t NewestEpoch(const std::string& export_name) const {
+    return epochs_.Current(export_name);
+  }
   // No session is opened any more; those there are answer what is in flight, then end.
   void Drain(absl::AnyInvocable<void()> done);
 
@@ -133,6 +147,7 @@ class Registry {
     OpenAsk ask;
     uint64_t epoch;
     uint64_t renewed_ns;
+    int64_t began_unix_ns;
   };
   // What is done with an export while nothing else is done with it or its kin; ends in Finished().
   struct Turn {
@@ -176,6 +191,7 @@ class Registry {
   uint64_t LeaseEnd(const Holder& holder) const;
   uint64_t LeaseLeftMs(const Holder& holder) const;
   Holder* HolderOf(uint64_t handle);
+  void Tell(SessionEvent event, const Holder& holder, const std::string& what);
   // Takes the holder out; its session is ended and `settled` called when nothing of it is left.
   void Remove(Holder& holder, Reason why, bool abandon, absl::AnyInvocable<void()> settled);
   void Settled(Held& held);
@@ -189,6 +205,7 @@ class Registry {
   Epochs& epochs_;
   const Options options_;
   SettleNbd settle_nbd_;
+  SessionWatch watch_;
 
   std::list<Turn> line_;
   std::map<std::string, uint64_t> spent_;  // by export's name: an epoch that nobody may present

@@ -11,6 +11,7 @@
 #include "core/check.h"
 #include "core/log.h"
 #include "core/units.h"
+#include "core/unix_time.h"
 #include "server/grpc/registry.h"
 #include "server/grpc/steps.h"
 #include "server/text.h"
@@ -270,6 +271,10 @@ void Registry::OnNbdWriter(std::shared_ptr<const Export> exported,
 void Registry::Grant(OpeningPtr opening) {
   if (draining_) return Refuse(*opening, Refusal(Reason::kDraining));
   const Export& exported = *opening->exported;
+  if (exported.withdrawn.load()) {
+    return Refuse(*opening, Refusal(Reason::kMountConflict,
+                                    "the export is being changed or taken away: ask again"));
+  }
   const uint16_t home = exported.target->home() != kNoHome
                             ? exported.target->home()
                             : static_cast<uint16_t>(next_reactor_++ % reactors_.size());
@@ -285,6 +290,7 @@ void Registry::Grant(OpeningPtr opening) {
   holder->ask = opening->ask;
   holder->epoch = opening->epoch;
   holder->renewed_ns = here_.now_ns();
+  holder->began_unix_ns = UnixNowNs();
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     known_[holder->id] = {holder->session, holder->epoch, holder->handle};
@@ -293,6 +299,7 @@ void Registry::Grant(OpeningPtr opening) {
       absl::StrCat("grpc session ", holder->handle, " (", holder->ask.peer, ", ",
                    Quote(holder->ask.client_id), "): opened ", Quote(exported.name), " ",
                    ModeName(holder->ask.mode), ", epoch ", holder->epoch));
+  Tell(SessionEvent::kOpened, *holder, ModeName(holder->ask.mode));
   OpenAnswer answer;
   answer.session_id = holder->id;
   answer.epoch = holder->epoch;

@@ -34,7 +34,7 @@ void Session::Serve(std::shared_ptr<const Export> exported) {
   target_ = exported_->target;
   stats_ = &exported_->stats->For(DoorKind::kGrpc, reactor_.id());
   const Limits& limits = target_->limits();
-  terms_.size_bytes = std::min(exported_->size_bytes, limits.size);
+  terms_.size_bytes = exported_->size_bytes;
   terms_.block_bytes = std::max(exported_->min_block_bytes, limits.block);
   terms_.flags = nbd::TransmissionFlags(*exported_, false);
   memory_.emplace(reactor_, *target_);

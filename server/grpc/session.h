@@ -98,6 +98,8 @@ class Session {
   }
   uint64_t heard_ns() const { return heard_ns_.load(std::memory_order_relaxed); }
   const Counts& counts() const { return counts_; }
+  uint32_t inflight() const { return static_cast<uint32_t>(running_.size()); }
+  uint32_t streams() const { return static_cast<uint32_t>(parties_.size()); }
 
   // A stream joins. A number higher than the attachment's ends all its streams and is answered when
   // nothing of the session is in the target any more; what the others were about to begin is

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/grpc/status.h"
 
+#include <utility>
+
 #include "google/rpc/status.pb.h"
-#include "sluice/v1/error.pb.h"
 
 namespace sluice::rpc {
 namespace {
@@ -24,6 +25,9 @@ Meaning MeaningOf(Reason reason) {
       return {StatusCode::OUT_OF_RANGE, v1::RETRY_ADVICE_NEVER};
     case Reason::kNotFound:
       return {StatusCode::NOT_FOUND, v1::RETRY_ADVICE_NEVER};
+    case Reason::kAlreadyExists:
+      return {StatusCode::ALREADY_EXISTS, v1::RETRY_ADVICE_NEVER};
+    case Reason::kDenied:
     case Reason::kReadOnly:
       return {StatusCode::PERMISSION_DENIED, v1::RETRY_ADVICE_NEVER};
     case Reason::kMountConflict:
@@ -31,6 +35,10 @@ Meaning MeaningOf(Reason reason) {
     case Reason::kStaleEpoch:
     case Reason::kSessionLost:
       return {StatusCode::ABORTED, v1::RETRY_ADVICE_AFTER_REOPEN};
+    case Reason::kConflict:
+      return {StatusCode::ABORTED, v1::RETRY_ADVICE_NEVER};
+    case Reason::kFailedPrecondition:
+      return {StatusCode::FAILED_PRECONDITION, v1::RETRY_ADVICE_NEVER};
     case Reason::kNoSpace:
       return {StatusCode::RESOURCE_EXHAUSTED, v1::RETRY_ADVICE_NEVER};
     case Reason::kOverloaded:
@@ -68,12 +76,56 @@ Meaning MeaningOf(Reason reason) {
   return {meaning.code, text, packed.SerializeAsString()};
 }
 
+// What the control plane refuses with.
+Reason ReasonOf(absl::StatusCode code) {
+  switch (code) {
+    case absl::StatusCode::kOk:
+      return Reason::kNone;
+    case absl::StatusCode::kInvalidArgument:
+      return Reason::kBadRequest;
+    case absl::StatusCode::kOutOfRange:
+      return Reason::kOutOfBounds;
+    case absl::StatusCode::kNotFound:
+      return Reason::kNotFound;
+    case absl::StatusCode::kAlreadyExists:
+      return Reason::kAlreadyExists;
+    case absl::StatusCode::kPermissionDenied:
+      return Reason::kDenied;
+    case absl::StatusCode::kFailedPrecondition:
+      return Reason::kFailedPrecondition;
+    case absl::StatusCode::kAborted:
+      return Reason::kConflict;
+    case absl::StatusCode::kResourceExhausted:
+      return Reason::kOverloaded;
+    case absl::StatusCode::kDeadlineExceeded:
+      return Reason::kDiskTimeout;
+    case absl::StatusCode::kUnavailable:
+      return Reason::kDraining;
+    case absl::StatusCode::kUnimplemented:
+      return Reason::kUnsupported;
+    case absl::StatusCode::kCancelled:
+      return Reason::kCancelled;
+    default:
+      return Reason::kIoError;
+  }
+}
+
 }  // namespace
 
 std::string NameOf(Reason reason) {
   const std::string& name = v1::ErrorReason_Name(static_cast<v1::ErrorReason>(reason));
   constexpr size_t kPrefix = sizeof("ERROR_REASON_") - 1;
   return name.size() > kPrefix ? name.substr(kPrefix) : "OTHER";
+}
+
+::grpc::Status StatusOf(const absl::Status& status, v1::BlockError detail) {
+  return Pack(ReasonOf(status.code()), std::string(status.message()), std::move(detail));
+}
+
+void Describe(const absl::Status& status, v1::BlockError& error) {
+  const Reason reason = ReasonOf(status.code());
+  error.set_reason(static_cast<v1::ErrorReason>(reason));
+  error.set_retry(MeaningOf(reason).retry);
 }
 
 ::grpc::Status StatusOf(Reason reason, int error) {

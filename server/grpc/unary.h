@@ -39,6 +39,7 @@ class Unary : public Call, public std::enable_shared_from_this<Unary<Service, Re
   void Fail(const ::grpc::Status& status) { writer_.FinishWithError(status, finish_.Give()); }
 
   Host& host() { return host_; }
+  const ::grpc::ServerContext& context() const { return context_; }
   std::string peer() const { return context_.peer(); }
 
   Request request;

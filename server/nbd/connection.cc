@@ -62,6 +62,7 @@ void Connection::Start() noexcept {
   if (admission_.Overtaken() && PeerClosed()) {
     return Cut("its peer has closed, and another connection was admitted");
   }
+  roster().door().Tell(ClientEvent::kOpened, *this, "");
   TimeIsUp();
   session_.Fed(0);
   OnSessionChanged();

@@ -25,6 +25,7 @@ class Connection final : public Member, private Session::Owner {
 
   void Start() noexcept;
   const Export* exported() const noexcept override { return admission_.exported; }
+  const Session* session() const noexcept override { return &session_; }
   void Drain() noexcept override;
 
  private:

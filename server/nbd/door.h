@@ -12,6 +12,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -27,6 +28,9 @@
 namespace sluice::nbd {
 
 class Roster;
+
+// What becomes of a connection past its handshake.
+enum class ClientEvent : uint8_t { kOpened, kClosed, kFenced };
 
 struct DoorOptions {
   uint32_t handshakes = 100;
@@ -94,6 +98,15 @@ class Door {
   // Sends an admitted connection to the reactor that is to serve it (placement.h).
   void Resume(Parked parked);
 
+  // `watch` is told, with the reason of an end for humans; on the connection's reactor, several at
+  // a time, so it keeps nothing of its own. Once, before Enter().
+  using ClientWatch =
+      std::function<void(ClientEvent event, const Member& member, absl::string_view why)>;
+  void Watch(ClientWatch watch) { watch_ = std::move(watch); }
+  void Tell(ClientEvent event, const Member& member, absl::string_view why) const {
+    if (watch_ != nullptr) watch_(event, member, why);
+  }
+
   // Every connection finishes what is in flight, takes nothing new, and goes; those that enter
   // later do so at once. `done` is called on reactor 0 when all are gone. Once.
   void Drain(absl::AnyInvocable<void()> done);
@@ -115,6 +128,7 @@ class Door {
   const ExportDirectory& exports_;
   const DoorOptions options_;
   Announce announce_;
+  ClientWatch watch_;
   Turnstile handshakes_;
   Turnstile places_;
   std::vector<std::unique_ptr<Roster>> rosters_;  // by reactor

@@ -8,6 +8,7 @@
 #include "core/check.h"
 #include "core/log.h"
 #include "core/units.h"
+#include "core/unix_time.h"
 #include "server/nbd/roster.h"
 
 namespace sluice::nbd {
@@ -17,7 +18,8 @@ constexpr uint64_t kLingerNs = kSecond;
 
 }  // namespace
 
-Member::Member(Roster& roster, Guest guest) : roster_(roster), guest_(std::move(guest)) {
+Member::Member(Roster& roster, Guest guest)
+    : roster_(roster), guest_(std::move(guest)), began_unix_ns_(UnixNowNs()) {
   alarm_.owner = this;
   alarm_.run = [](Timer& timer) noexcept {
     Member& member = *static_cast<Alarm&>(timer).owner;
@@ -41,16 +43,19 @@ void Member::Note(absl::string_view event) const {
   Log(LogLevel::kInfo, absl::StrCat("nbd ", guest_.id, " (", guest_.peer.text, "): ", event));
 }
 
-void Member::Begin(Phase phase, absl::string_view why) noexcept {
+void Member::Begin(Phase phase, absl::string_view why, bool fenced) noexcept {
   phase_ = phase;
   receive_owed_ = transport().receiving();
   Note(absl::StrCat("closed: ", why));
+  if (exported() != nullptr) {
+    roster_.door().Tell(fenced ? ClientEvent::kFenced : ClientEvent::kClosed, *this, why);
+  }
   Ending();
 }
 
-void Member::Cut(absl::string_view why) noexcept {
+void Member::Cut(absl::string_view why, bool fenced) noexcept {
   if (phase_ == Phase::kOpen) {
-    Begin(Phase::kLeaving, why);
+    Begin(Phase::kLeaving, why, fenced);
   } else if (phase_ == Phase::kLingering) {
     phase_ = Phase::kLeaving;
   } else {

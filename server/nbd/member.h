@@ -21,6 +21,7 @@ namespace sluice::nbd {
 
 class Door;
 class Roster;
+class Session;
 
 // The door's count of connections that are not gone; lives as long as one of them.
 class Presence {
@@ -51,12 +52,15 @@ class Member : private Transport::User {
 
   uint64_t id() const { return guest_.id; }
   const std::string& peer_text() const { return guest_.peer.text; }
-  // Null in the handshake.
+  // Null in the handshake, as the next.
   virtual const Export* exported() const noexcept { return nullptr; }
+  virtual const Session* session() const noexcept { return nullptr; }
+  int64_t began_unix_ns() const { return began_unix_ns_; }
   // Finish what is under way, take nothing new, end.
   virtual void Drain() noexcept = 0;
-  // Ends at once; nothing more of it is parsed. `why` is for the log.
-  void Cut(absl::string_view why) noexcept;
+  // Ends at once; nothing more of it is parsed. `why` is for the log. `fenced`: another client or
+  // an operator wants that.
+  void Cut(absl::string_view why, bool fenced = false) noexcept;
 
   bool PeerClosed() const noexcept { return guest_.transport->PeerClosed(); }
   // It ends, or its peer did.
@@ -94,7 +98,7 @@ class Member : private Transport::User {
 
   void OnReceived(int result) noexcept final;
   void OnWritable() noexcept final;
-  void Begin(Phase phase, absl::string_view why) noexcept;
+  void Begin(Phase phase, absl::string_view why, bool fenced = false) noexcept;
   void Discard() noexcept;
 
   struct Alarm : Timer {
@@ -102,6 +106,7 @@ class Member : private Transport::User {
   };
   Roster& roster_;
   Guest guest_;
+  const int64_t began_unix_ns_;
   Alarm alarm_;
   Phase phase_ = Phase::kOpen;
   bool receive_owed_ = false;      // ReceiveEnded() is to come

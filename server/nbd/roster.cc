@@ -50,12 +50,13 @@ void Roster::SettleGhosts(const Export& exported, bool all, absl::AnyInvocable<v
     if (all || member->leaving() || member->PeerClosed()) settling.ids.insert(id);
   }
   settling.done = std::move(done);
-  Settle(std::move(settling), all ? "another client takes over"
-                                  : "its peer has closed, and another client was admitted");
+  Settle(std::move(settling),
+         all ? "another client takes over" : "its peer has closed, and another client was admitted",
+         all);
 }
 
-void Roster::Settle(Settling settling, absl::string_view why) {
-  for (const uint64_t id : settling.ids) members_.at(id)->Cut(why);
+void Roster::Settle(Settling settling, absl::string_view why, bool fenced) {
+  for (const uint64_t id : settling.ids) members_.at(id)->Cut(why, fenced);
   // What has left, just now or earlier this turn, has nothing at a disk.
   absl::erase_if(settling.ids, [this](uint64_t id) { return !members_.contains(id); });
   if (settling.ids.empty()) return settling.done();
@@ -65,7 +66,9 @@ void Roster::Settle(Settling settling, absl::string_view why) {
 void Roster::ListMembers(std::vector<Opened>& to) const {
   for (const auto& [id, member] : members_) {
     if (member->exported() == nullptr) continue;
-    to.push_back({id, member->exported()->shared_from_this(), member->peer_text()});
+    const Session& session = *member->session();
+    to.push_back({id, member->exported()->shared_from_this(), member->peer_text(), session.counts(),
+                  session.inflight(), member->began_unix_ns()});
   }
 }
 
@@ -76,7 +79,7 @@ void Roster::CutIf(absl::FunctionRef<bool(const Member&)> which, absl::string_vi
     if (which(*member)) settling.ids.insert(id);
   }
   settling.done = std::move(done);
-  Settle(std::move(settling), why);
+  Settle(std::move(settling), why, true);
 }
 
 void Roster::Drain() {

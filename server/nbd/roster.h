@@ -17,6 +17,7 @@
 #include "core/stats.h"
 #include "server/nbd/door.h"
 #include "server/nbd/member.h"
+#include "server/nbd/session.h"
 
 namespace sluice::nbd {
 
@@ -54,6 +55,9 @@ class Roster {
     uint64_t id;
     std::shared_ptr<const Export> exported;
     std::string peer;
+    Session::Counts counts;
+    uint32_t inflight;
+    int64_t began_unix_ns;
   };
   void ListMembers(std::vector<Opened>& to) const;
 
@@ -73,7 +77,7 @@ class Roster {
     absl::AnyInvocable<void()> done;
   };
   void Add(std::unique_ptr<Member> member);
-  void Settle(Settling settling, absl::string_view why);
+  void Settle(Settling settling, absl::string_view why, bool fenced);
   void Reap();
 
   Door& door_;

@@ -35,7 +35,7 @@ Session::Session(Reactor& reactor, Target& target, Negotiated negotiated, const 
       records_(options.requests_max),
       memory_(reactor, target) {
   const Limits& limits = target.limits();
-  terms_.size_bytes = std::min(exported_->size_bytes, limits.size);
+  terms_.size_bytes = exported_->size_bytes;
   // Who asked for the sizes must obey them; who did not is served as finely as the target can.
   terms_.block_bytes =
       negotiated.block_sizes ? std::max(exported_->min_block_bytes, limits.block) : limits.block;

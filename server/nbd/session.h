@@ -90,6 +90,16 @@ class Session {
   // the device ends there and keeps its memory until then. See idle(). Once or more.
   void Abandon();
 
+  // Since it began; requests that were answered without an error.
+  struct Counts {
+    uint64_t reads = 0;
+    uint64_t writes = 0;
+    uint64_t read_bytes = 0;
+    uint64_t written_bytes = 0;
+  };
+  const Counts& counts() const { return counts_; }
+  uint32_t inflight() const { return records_.used(); }
+
   // Every request whose header was taken is answered, sent and done with.
   bool quiet() const { return records_.used() == 0; }
   // quiet(), and no receive holds memory: may be destroyed.
@@ -153,6 +163,7 @@ class Session {
   RequestRecords records_;
   RequestMemory memory_;
   ReplyQueue replies_;
+  Counts counts_;
 
   bool draining_ = false;
   bool ended_ = false;  // parses no more

@@ -164,6 +164,13 @@ void Session::Answer(ServedRequest& request) {
     stats_.errors.Add(static_cast<int>(NbdError(request.error)));
   } else {
     stats_.of(request.kind).bytes.Add(request.header.length);
+    if (request.kind == RequestKind::kRead) {
+      ++counts_.reads;
+      counts_.read_bytes += request.header.length;
+    } else if (request.kind == RequestKind::kWrite) {
+      ++counts_.writes;
+      counts_.written_bytes += request.header.length;
+    }
   }
   Render(request, structured_, replies_);
   owner_.OnSessionChanged();

@@ -9,7 +9,9 @@ import socket
 import subprocess
 import time
 
-from suite import Case, main, run
+import grpc
+from rpc import Service
+from suite import GIB, Case, main, run
 
 TREE = os.path.realpath(os.path.join(os.path.dirname(__file__), '../..'))
 QUICKSTART = 'deploy/quickstart'
@@ -44,7 +46,8 @@ class Quickstart:
                 os.killpg(self.process.pid, signal.SIGKILL)
                 raise AssertionError(f'quickstart says only {output!r}')
             output += piece
-        self.uri = re.search(r'nbd://\S+', output).group(0)
+        self.uri = re.search(r'nbd://[^\s,]+', output).group(0)
+        self.grpc = re.search(r'unix:([^\s,]+)', output).group(1)
 
     def __enter__(self):
         return self
@@ -82,6 +85,14 @@ class Newcomer(Case):
             except OSError as error:
                 self.fail(f'port {port}: {error}; is {QUICKSTART} still running? end it first')
 
+    def assert_serves_grpc(self, quickstart):
+        """The export is told of by the other door too."""
+        path = os.path.realpath(os.path.join(TREE, quickstart.grpc))
+        with grpc.insecure_channel(f'unix:{path}') as channel:
+            exports = Service(channel, 'Export', 'export').ListExports().exports
+        self.assertEqual([(each.spec.name, each.geometry.size_bytes) for each in exports],
+                         [('disk', GIB)])
+
     def test_every_command_of_the_readme_runs_as_written(self):
         written = list(commands())
         self.assertEqual(written[0], QUICKSTART)
@@ -89,7 +100,8 @@ class Newcomer(Case):
         self.assert_port_is_free(10809)
         for name in MADE:
             self.set_aside(name)
-        with Quickstart():
+        with Quickstart() as quickstart:
+            self.assert_serves_grpc(quickstart)
             for command in written[1:]:
                 with self.subTest(command):
                     run('sh', '-ec', command, cwd=TREE)
@@ -105,12 +117,14 @@ class Newcomer(Case):
 
     def test_quickstart_serves_another_image_on_a_free_port_and_keeps_it(self):
         image = self.path('mine.img')
-        with Quickstart('--image', image, '--size', '64MiB', '--port', '0') as first:
+        with Quickstart('--image', image, '--size', '64MiB', '--port', '0', '--grpc',
+                        self.path('grpc.sock')) as first:
             self.assertNotIn(':10809', first.uri)
             run('mke2fs', '-q', '-t', 'ext4', '-d', os.path.join(TREE, 'core'),
                 self.path('fs.img'), '64M')
             run('nbdcopy', self.path('fs.img'), first.uri)
-        with Quickstart('--image', image, '--port', '0') as second:
+        with Quickstart('--image', image, '--port', '0', '--grpc',
+                        self.path('grpc.sock')) as second:
             run('nbdcopy', second.uri, self.path('back.img'))
         run('cmp', self.path('fs.img'), self.path('back.img'))
         run('e2fsck', '-fn', image)

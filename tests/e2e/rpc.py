@@ -7,6 +7,7 @@
 """
 import atexit
 import glob
+import importlib
 import os
 import queue
 import re
@@ -66,14 +67,32 @@ def reason(failed):
 
 
 class Failed(Exception):
-    """A call failed; str() is the reason's name."""
+    """A call failed; str() is the reason's name, `text` what it says to humans."""
+
+    def __init__(self, failed):
+        super().__init__(reason(failed))
+        self.text = failed.details()
 
 
 def call(stub, request, timeout=30):
     try:
         return stub(request, timeout=timeout)
     except grpc.RpcError as failed:
-        raise Failed(reason(failed)) from failed
+        raise Failed(failed) from failed
+
+
+class Service:
+    """A service by its name, each call a method that takes the request's fields."""
+
+    def __init__(self, channel, name, file):
+        self.messages = importlib.import_module(f'sluice.v1.{file}_pb2')
+        stubs = importlib.import_module(f'sluice.v1.{file}_pb2_grpc')
+        self.stub = getattr(stubs, f'{name}ServiceStub')(channel)
+
+    def __getattr__(self, method):
+        request = getattr(self.messages, f'{method}Request')
+        stub = getattr(self.stub, method)
+        return lambda timeout=30, **fields: call(stub, request(**fields), timeout)
 
 
 def read(path):
@@ -96,6 +115,13 @@ class Channel:
             self.channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(*(
                 read(path) for path in (authority.cert, tls.key, tls.cert))), options)
         self.block = block_pb2_grpc.BlockServiceStub(self.channel)
+        self.disks = Service(self.channel, 'Disk', 'disk')
+        self.volumes = Service(self.channel, 'Volume', 'volume')
+        self.exports = Service(self.channel, 'Export', 'export')
+        self.sessions = Service(self.channel, 'Session', 'export')
+        self.operations = Service(self.channel, 'Operation', 'operation')
+        self.stats = Service(self.channel, 'Stats', 'stats')
+        self.server = Service(self.channel, 'Server', 'server')
 
     def open(self, export='disk', client='a', mode=READ_WRITE, **more):
         answer = call(self.block.OpenVolume, block.OpenVolumeRequest(
@@ -174,7 +200,7 @@ class Stream:
         try:
             return next(self.answers)
         except grpc.RpcError as failed:
-            raise Failed(reason(failed)) from failed
+            raise Failed(failed) from failed
 
     def results(self, count):
         """{op_id: (reason, data)} of the next `count` results."""

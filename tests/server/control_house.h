@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// A control plane over two real reactors, with an NBD door and a folder of its own. It starts with
+// A control plane over two real reactors, with both doors and a folder of its own. It starts with
 // what its config and its saved state say, and may be started again.
 #pragma once
 
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
-#include <future>
+#include <latch>
 #include <memory>
 #include <string>
 #include <thread>
@@ -17,6 +18,8 @@
 #include "core/ring.h"
 #include "core/units.h"
 #include "server/control/control.h"
+#include "server/grpc/clients.h"
+#include "server/grpc/door.h"
 #include "server/stats_collector.h"
 #include "tests/server/socket_client.h"
 
@@ -76,25 +79,43 @@ class ControlHouse {
     limits.handshake_timeout_ns = limits.payload_timeout_ns = 30 * kSecond;
     door_ = std::make_unique<nbd::Door>(reactors_, *exports_, limits, nullptr);
     clients_ = std::make_unique<NbdClients>(reactors_, *door_);
+    epochs_ = *rpc::DurableEpochs::Load(*state_, worker_, reactors_.at(0));
+    rpc::DoorOptions grpc_limits;
+    grpc_limits.lease_ns = 30 * kSecond;
+    grpc_ = std::make_unique<rpc::Door>(
+        reactors_, reactors_.at(0), *exports_, *epochs_, grpc_limits,
+        [this](const Export& exported, bool all, absl::AnyInvocable<void()> done) {
+          door_->Admit(exported, 0, std::move(done), all);
+        },
+        nullptr);
+    sessions_ = std::make_unique<rpc::Clients>(reactors_.at(0), grpc_->registry());
     for (uint16_t id = 0; id < reactors_.size(); ++id) {
       threads_.emplace_back([this, id] { reactors_.at(id).Run(); });
     }
     disks_.Attach();
     control = std::make_unique<Control>(
-        Control::House{reactors_, disks_, *exports_, {clients_.get()}, state_.get(), clock_},
+        Control::House{
+            reactors_, disks_, *exports_, {clients_.get(), sessions_.get()}, state_.get(), clock_},
         std::move(config), *made, std::exchange(topology_, nullptr), *Control::CountStart(*state_));
+    clients_->WatchBy(control->events());
+    sessions_->WatchBy(control->events());
+    rpc::Management management{*control,
+                               reactors_,
+                               {},
+                               [this] { return Look(); },
+                               [this](uint32_t timeout_ms) { drain_asked_ms = timeout_ms; }};
+    EXPECT_TRUE(grpc_->Start(std::move(management)).ok());
   }
   ~ControlHouse() {
     while (!control->Close()) std::this_thread::yield();
-    std::promise<void> drained;
-    door_->Drain([&drained] { drained.set_value(); });
-    drained.get_future().wait();
+    DrainDoors();
     topology_ = control->topology();
     control.reset();
     for (uint16_t id = 0; id < reactors_.size(); ++id) reactors_.at(id).Stop();
     for (std::thread& thread : threads_) thread.join();
     disks_.Stop();
     door_.reset();
+    grpc_.reset();
     exports_.reset();
     topology_.reset();
     EXPECT_TRUE(disks_.disks().empty());
@@ -111,6 +132,23 @@ class ControlHouse {
                  door_->handshakes().Enter());
     return nbd::SocketClient(ends[1]);
   }
+  // The client's end of a new connection to the gRPC door.
+  int ConnectGrpc() {
+    int ends[2];
+    EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
+    reactors_.at(0).Post([this, fd = ends[0]] {
+      grpc_->Enter(fd, Peer{"a test", 1}, grpc_->connections().Enter());
+    });
+    return ends[1];
+  }
+  // Once; the destructor does it at the latest.
+  void DrainDoors() {
+    if (std::exchange(drained_, true)) return;
+    std::latch drained(2);
+    door_->Drain([&drained] { drained.count_down(); });
+    reactors_.at(0).Post([&] { grpc_->Drain([&drained] { drained.count_down(); }); });
+    drained.wait();
+  }
   ConfiguredDisks& disks() { return disks_; }
   StatsSources Sources() {
     StatsSources sources;
@@ -120,6 +158,10 @@ class ControlHouse {
     sources.exports = exports_.get();
     sources.doors.push_back([this] { return door_->Snapshot(); });
     return sources;
+  }
+  StatsSnapshot Look() {
+    StatsSources sources = Sources();
+    return TakeSnapshot(sources);
   }
   // Until every reactor has ended the turn that it is in.
   void Settle() { PassAll(reactors_); }
@@ -141,10 +183,15 @@ class ControlHouse {
   std::unique_ptr<LiveExports> exports_;
   std::unique_ptr<nbd::Door> door_;
   std::unique_ptr<NbdClients> clients_;
+  std::unique_ptr<rpc::Epochs> epochs_;
+  std::unique_ptr<rpc::Door> grpc_;
+  std::unique_ptr<rpc::Clients> sessions_;
   std::vector<std::thread> threads_;
+  bool drained_ = false;
 
  public:
   std::unique_ptr<Control> control;
+  std::atomic<uint32_t> drain_asked_ms{0};
 };
 
 class ControlTest : public testing::Test {

@@ -129,11 +129,11 @@ TEST_F(ControlTest, AnEtagOfYesterdayIsRefused) {
   const std::string etag = control().GetDisk("base")->etag;
   const auto swapped = control().SwapStrategy({"", etag}, "base", "disksort", 0);
   ASSERT_EQ(Said(swapped), "ok");
-  EXPECT_EQ(swapped->strategy, "disksort");
-  EXPECT_NE(swapped->etag, etag);
+  EXPECT_EQ(swapped->disk.strategy, "disksort");
+  EXPECT_NE(swapped->disk.etag, etag);
   EXPECT_TRUE(absl::IsAborted(control().SwapStrategy({"", etag}, "base", "fcfs", 0).status()));
   EXPECT_EQ(control().GetDisk("base")->strategy, "disksort");
-  EXPECT_EQ(Said(control().SetDepth({"", swapped->etag}, "base", 3)), "ok");
+  EXPECT_EQ(Said(control().SetDepth({"", swapped->disk.etag}, "base", 3)), "ok");
   EXPECT_EQ(control().GetDisk("base")->depth, 3u);
 }
 
@@ -241,7 +241,7 @@ TEST_F(ControlTest, AFileThatHasGrownIsServedLongerWhenItIsLookedAt) {
   ASSERT_TRUE(control().CreateExport({}, ExportOf("v", "v")).ok());
   std::filesystem::resize_file(Path("d"), 8 * kMiB);
   EXPECT_EQ(control().GetDisk("d")->limits.size, 4 * kMiB);
-  EXPECT_EQ(control().RescanDisk({}, "d")->limits.size, 8 * kMiB);
+  EXPECT_EQ(control().RescanDisk({}, "d")->disk.limits.size, 8 * kMiB);
   EXPECT_EQ(control().GetVolume("v")->limits.size, 8 * kMiB);
   EXPECT_EQ(control().GetExport("v")->exported->size_bytes, 8 * kMiB);
   std::filesystem::resize_file(Path("d"), 2 * kMiB);
@@ -249,6 +249,41 @@ TEST_F(ControlTest, AFileThatHasGrownIsServedLongerWhenItIsLookedAt) {
   std::filesystem::resize_file(Path("d"), 8 * kMiB);
   Start();  // it is saved without the size that it was made with
   EXPECT_EQ(control().GetExport("v")->exported->size_bytes, 8 * kMiB);
+}
+
+TEST_F(ControlTest, WhatGrowsDoesSoUnderItsClientsWhoKeepTheSizeTheyWereTold) {
+  ASSERT_TRUE(control().AddDisk({}, FileDisk("d", Path("d"), 4 * kMiB)).ok());
+  ASSERT_TRUE(control().CreateVolume({}, ConcatOf("v", {"d"})).ok());
+  ASSERT_TRUE(control().CreateVolume({}, SliceOf("s", "v", kMiB, kMiB)).ok());
+  ASSERT_TRUE(control().CreateExport({}, ExportOf("s", "s")).ok());
+  auto old = house_->Connect();
+  ASSERT_TRUE(old.Open("s"));
+  ASSERT_EQ(old.Ask(Command::kWrite, kMiB - 512, 512), Error::kNone);
+  EXPECT_FALSE(control().GrowVolume({}, "s", 6 * kMiB, {}).ok());
+  std::filesystem::resize_file(Path("d"), 8 * kMiB);
+  ASSERT_EQ(Said(control().RescanDisk({}, "d")), "ok");
+  EXPECT_EQ(control().GetVolume("v")->limits.size, 8 * kMiB);
+  const uint64_t before = control().events().newest();
+  ASSERT_EQ(Said(control().GrowVolume({}, "s", 6 * kMiB, {})), "ok");
+  EXPECT_EQ(control().events().Since(before, 9).events[0].kind, EventKind::kExportChanged);
+  EXPECT_EQ(old.Ask(Command::kWrite, 512), Error::kNone);
+  EXPECT_EQ(old.Ask(Command::kRead, kMiB, 512), Error::kInval);
+  auto fresh = house_->Connect();
+  ASSERT_TRUE(fresh.Open("s"));
+  EXPECT_EQ(fresh.Ask(Command::kWrite, 6 * kMiB - 512, 512), Error::kNone);
+  EXPECT_EQ(fresh.Ask(Command::kRead, 6 * kMiB, 512), Error::kInval);
+}
+
+TEST_F(ControlTest, ALegThatHasOthersBehindItDoesNotGrow) {
+  ASSERT_TRUE(control().AddDisk({}, FileDisk("a", Path("a"), 4 * kMiB)).ok());
+  ASSERT_TRUE(control().AddDisk({}, FileDisk("b", Path("b"), 4 * kMiB)).ok());
+  ASSERT_TRUE(control().CreateVolume({}, ConcatOf("v", {"a", "b"})).ok());
+  std::filesystem::resize_file(Path("a"), 8 * kMiB);
+  EXPECT_THAT(Said(control().RescanDisk({}, "a")), HasSubstr("only the last leg"));
+  EXPECT_EQ(control().GetDisk("a")->limits.size, 4 * kMiB);
+  std::filesystem::resize_file(Path("b"), 8 * kMiB);
+  EXPECT_EQ(Said(control().RescanDisk({}, "b")), "ok");
+  EXPECT_EQ(control().GetVolume("v")->limits.size, 12 * kMiB);
 }
 
 TEST_F(ControlTest, ADrainedDiskRefusesItsClientsUntilTheyAreGone) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "storage/label_guard.h"
 #include "storage/volume.h"
 #include "tests/storage/label_image.h"
 #include "tests/storage/topology_support.h"
@@ -34,6 +35,11 @@ class TopologyChangeTest : public testing::Test {
     world_.On(now_->Find(name)->home(), [&] { Submit(write.bio()); });
     EXPECT_TRUE(write.done());
     return write.error();
+  }
+
+  void GrowDisk(const std::string& name, uint64_t bytes) {
+    factory_.disks[name]->mutable_limits().size = bytes;
+    factory_.disks[name]->bytes.resize(bytes);
   }
 
   World world_{3};
@@ -146,20 +152,58 @@ TEST_F(TopologyChangeTest, TheGuardOfADiskLearnsOfNewSlices) {
   EXPECT_EQ(WriteTo("d", 0), 0);
 }
 
-TEST_F(TopologyChangeTest, WhatStandsOnAGrownDiskIsMadeAnew) {
-  spec_ = {{Memory("a", kMiB), Memory("d", kMiB)},
-           {Concat("v", {"a"}), Slice("s", "d", 64 * kKiB, 64 * kKiB)}};
+TEST_F(TopologyChangeTest, WhatStandsOnAGrownDiskGrowsWhereItIs) {
+  spec_ = {{Memory("a", kMiB), Memory("b", kMiB)},
+           {Concat("v", {"b", "a"}), Concat("w", {"v"}), Slice("s", "w", 64 * kKiB, 64 * kKiB)}};
+  ASSERT_TRUE(Change().ok());
+  const Target* outer = now_->Find("w");
+  const Target* slice = now_->Find("s");
+  EXPECT_TRUE(now_->CheckGrowth("a").ok());
+  GrowDisk("a", 2 * kMiB);
+  ASSERT_TRUE(Change().ok());
+  EXPECT_EQ(now_->Find("v")->limits().size, 3 * kMiB);
+  EXPECT_EQ(now_->Find("w"), outer);
+  EXPECT_EQ(outer->limits().size, 3 * kMiB);
+  EXPECT_EQ(now_->Find("s"), slice);
+  EXPECT_EQ(slice->limits().size, 64 * kKiB);
+  EXPECT_EQ(WriteTo("w", 3 * kMiB - 512), 0);
+}
+
+TEST_F(TopologyChangeTest, ASliceGrowsWhereItIs) {
+  spec_ = {{Memory("d", kMiB)}, {Slice("s", "d", 64 * kKiB, 64 * kKiB)}};
   ASSERT_TRUE(Change().ok());
   const Target* slice = now_->Find("s");
-  factory_.disks["a"]->mutable_limits().size = 2 * kMiB;
-  factory_.disks["a"]->bytes.resize(2 * kMiB);
+  spec_.volumes[0].size_bytes = 128 * kKiB;
   ASSERT_TRUE(Change().ok());
-  EXPECT_EQ(now_->Find("v")->limits().size, 2 * kMiB);
   EXPECT_EQ(now_->Find("s"), slice);
-  factory_.disks["d"]->mutable_limits().size = 2 * kMiB;
-  factory_.disks["d"]->bytes.resize(2 * kMiB);
+  EXPECT_EQ(slice->limits().size, 128 * kKiB);
+  EXPECT_EQ(WriteTo("s", 128 * kKiB - 512), 0);
+}
+
+TEST_F(TopologyChangeTest, TheGuardFollowsTheEndOfItsDisk) {
+  spec_ = {{Memory("d", kMiB)}, {Slice("s", "d", 64 * kKiB, 64 * kKiB)}};
   ASSERT_TRUE(Change().ok());
-  EXPECT_EQ(WriteTo("d", 2 * kMiB - 512), EPERM);  // the label's tail is where the end is now
+  auto* guard = static_cast<LabelGuard*>(now_->Find("d"));
+  EXPECT_EQ(WriteTo("d", kMiB - 512), EPERM);
+  GrowDisk("d", 2 * kMiB);
+  ASSERT_TRUE(guard->idle());
+  guard->Follow();
+  ASSERT_TRUE(Change().ok());
+  EXPECT_EQ(now_->Find("d"), guard);
+  EXPECT_EQ(WriteTo("d", kMiB - 512), 0);
+  EXPECT_EQ(WriteTo("d", 2 * kMiB - 512), EPERM);
+}
+
+// What lies behind it would be found elsewhere.
+TEST_F(TopologyChangeTest, ALegOfAConcatThatIsNotItsLastMayNotGrow) {
+  spec_ = {{Memory("a", kMiB), Memory("b", kMiB)},
+           {Concat("v", {"a", "b"}), Slice("s", "v", 0, 64 * kKiB)}};
+  ASSERT_TRUE(Change().ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(now_->CheckGrowth("a")));
+  EXPECT_TRUE(now_->CheckGrowth("b").ok());
+  GrowDisk("a", 2 * kMiB);
+  EXPECT_TRUE(absl::IsFailedPrecondition(Change()));
+  EXPECT_EQ(now_->Find("v")->limits().size, 2 * kMiB);
 }
 
 }  // namespace
