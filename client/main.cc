@@ -5,7 +5,8 @@
 
 #include "client/bench/bench.h"
 #include "client/bench/report.h"
-#include "client/cli.h"
+#include "client/cli/cli.h"
+#include "client/control/words.h"
 
 namespace sluice {
 namespace {
@@ -24,14 +25,31 @@ int RunBench(const bench::Options& options) {
   return result->interrupted ? 130 : 0;
 }
 
+int RunControl(const ClientCommand& command) {
+  const auto link = control::Link::Open(command.server);
+  if (link.ok()) return command.control(*link);
+  control::Fail(link.status());
+  return 2;
+}
+
 int Main(int argc, const char* const* argv) {
   const auto command = ParseClientCommandLine(argc, argv);
   if (!command.ok()) {
     std::fprintf(stderr, "sluice: %s\n", std::string(command.status().message()).c_str());
     return 2;
   }
-  if (command->kind == ClientCommand::Kind::kBench) return RunBench(command->bench);
-  if (command->kind == ClientCommand::Kind::kCommand) return command->run(command->options);
+  switch (command->kind) {
+    case ClientCommand::Kind::kBench:
+      return RunBench(command->bench);
+    case ClientCommand::Kind::kCommand:
+      return command->run(command->options);
+    case ClientCommand::Kind::kControl:
+      return RunControl(*command);
+    case ClientCommand::Kind::kLocal:
+      return command->local();
+    case ClientCommand::Kind::kPrint:
+      break;
+  }
   std::fputs(command->text.c_str(), stdout);
   return 0;
 }

@@ -9,9 +9,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/bench/coverage.h"
+#include "client/bench/grpc_worker.h"
+#include "client/bench/nbd_worker.h"
 #include "client/bench/progress.h"
 #include "client/bench/time.h"
-#include "client/bench/worker.h"
 #include "client/nbd_connection.h"
 #include "core/units.h"
 
@@ -22,39 +23,67 @@ constexpr uint64_t kMaxVerifiedBlocks = uint64_t{1} << 32;  // a bit each: 512 M
 
 absl::Status Cannot(absl::string_view text) { return absl::FailedPreconditionError(text); }
 
+// What an export is and can do, whichever door tells it.
+struct Export {
+  uint64_t size_bytes = 0;
+  uint32_t block_bytes = 1;
+  uint32_t max_payload = 0;  // bytes of a read or write
+  bool read_only = false, flush = false, fua = false, trim = false, zeroes = false;
+  bool multi_conn = false;  // a FLUSH on one connection covers all
+};
+
+Export ExportOf(const NbdConnection& connection) {
+  return {.size_bytes = connection.size_bytes(),
+          .block_bytes = connection.block_size().min,
+          .max_payload = connection.block_size().max_payload,
+          .read_only = connection.Has(nbd::kReadOnly),
+          .flush = connection.Has(nbd::kSendFlush),
+          .fua = connection.Has(nbd::kSendFua),
+          .trim = connection.Has(nbd::kSendTrim),
+          .zeroes = connection.Has(nbd::kSendWriteZeroes),
+          .multi_conn = connection.Has(nbd::kCanMultiConn)};
+}
+
+Export ExportOf(const VolumeInfo& info) {
+  return {.size_bytes = info.size_bytes,
+          .block_bytes = info.block_bytes,
+          .max_payload = info.max_transfer_bytes,
+          .read_only = info.read_only,
+          .flush = info.can_flush,
+          .fua = info.can_fua,
+          .trim = info.can_discard,
+          .zeroes = info.can_write_zeroes,
+          .multi_conn = true};
+}
+
 // What the export says it can do, against what is asked of it.
-absl::Status CheckExport(const Options& options, const NbdConnection& connection) {
-  const nbd::InfoBlockSize& sizes = connection.block_size();
-  if (options.changes() && connection.Has(nbd::kReadOnly)) {
+absl::Status CheckExport(const Options& options, const Export& exported) {
+  if (options.changes() && exported.read_only) {
     return Cannot("the export is read-only: use --rw read or randread");
   }
   const nbd::Command change = options.changes() ? options.mode.change : nbd::Command::kRead;
-  if (change == nbd::Command::kTrim && !connection.Has(nbd::kSendTrim)) {
-    return Cannot("the export has no TRIM");
-  }
-  if (change == nbd::Command::kWriteZeroes && !connection.Has(nbd::kSendWriteZeroes)) {
+  if (change == nbd::Command::kTrim && !exported.trim) return Cannot("the export has no TRIM");
+  if (change == nbd::Command::kWriteZeroes && !exported.zeroes) {
     return Cannot("the export has no WRITE_ZEROES");
   }
-  if (options.fua && !connection.Has(nbd::kSendFua)) {
-    return Cannot("the export has no FUA: leave --fua away");
-  }
-  if (options.flush && !connection.Has(nbd::kSendFlush)) {
+  if (options.fua && !exported.fua) return Cannot("the export has no FUA: leave --fua away");
+  if (options.flush && !exported.flush) {
     return Cannot("the export has no FLUSH: leave --flush away");
   }
-  if (options.block_size % sizes.min != 0 || options.offset % sizes.min != 0) {
-    return Cannot(absl::StrCat("the export's blocks are ", sizes.min,
+  if (options.block_size % exported.block_bytes != 0 ||
+      options.offset % exported.block_bytes != 0) {
+    return Cannot(absl::StrCat("the export's blocks are ", exported.block_bytes,
                                " bytes: --block-size and --offset are multiples of it"));
   }
   const bool payload = change == nbd::Command::kRead || change == nbd::Command::kWrite;
-  if (payload && options.block_size > sizes.max_payload) {
-    return Cannot(absl::StrCat("the server takes at most ", sizes.max_payload,
+  if (payload && options.block_size > exported.max_payload) {
+    return Cannot(absl::StrCat("the server takes at most ", exported.max_payload,
                                " bytes in a request: choose a smaller --block-size"));
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<Region> RegionOf(const Options& options, const NbdConnection& connection) {
-  const uint64_t size = connection.size_bytes();
+absl::StatusOr<Region> RegionOf(const Options& options, uint64_t size) {
   if (options.offset > size || options.size > size - options.offset) {
     return Cannot(
         absl::StrCat("the export has ", size, " bytes: --offset and --size reach beyond its end"));
@@ -76,12 +105,16 @@ class Bench {
  public:
   explicit Bench(const Options& options) : options_(options) {}
 
-  absl::Status Connect();
+  absl::Status Connect() { return IsSluiceUri(options_.uri_text) ? ConnectGrpc() : ConnectNbd(); }
   Result Measure();
 
  private:
   using MakeWorkload = std::function<Workload(uint32_t connection)>;
 
+  absl::Status ConnectNbd();
+  absl::Status ConnectGrpc();
+  // Of the first connection: what all go by.
+  absl::Status Check(const Export& exported);
   // All connections through one phase, each worker on a thread of its own.
   absl::Status Phase(const char* name, uint64_t time_ns, const MakeWorkload& make);
   absl::Status Load(const char* name, uint64_t time_ns, uint64_t requests);
@@ -94,30 +127,49 @@ class Bench {
   bool multi_conn_ = false;
   std::unique_ptr<Coverage> coverage_;
   std::vector<std::unique_ptr<Worker>> workers_;
-  std::vector<Stream*> streams_;
   Progress progress_;
 };
 
-absl::Status Bench::Connect() {
+absl::Status Bench::Check(const Export& exported) {
+  if (absl::Status s = CheckExport(options_, exported); !s.ok()) return s;
+  const auto region = RegionOf(options_, exported.size_bytes);
+  if (!region.ok()) return region.status();
+  region_ = *region;
+  multi_conn_ = exported.multi_conn;
+  if (options_.verify) coverage_ = std::make_unique<Coverage>(region_.blocks);
+  return absl::OkStatus();
+}
+
+absl::Status Bench::ConnectNbd() {
+  std::vector<NbdWorker*> workers;
   for (uint32_t i = 0; i < options_.threads; ++i) {
-    workers_.push_back(std::make_unique<Worker>(options_));
+    auto worker = std::make_unique<NbdWorker>(options_);
+    workers.push_back(worker.get());
+    workers_.push_back(std::move(worker));
   }
   for (uint32_t i = 0; i < options_.connections; ++i) {
     auto connection = OpenNbd(options_.uri, {.structured = options_.structured},
                               static_cast<int>((options_.patience_ns + kSecond - 1) / kSecond));
     if (!connection.ok()) return connection.status();
     if (i == 0) {
-      if (absl::Status s = CheckExport(options_, *connection); !s.ok()) return s;
-      const auto region = RegionOf(options_, *connection);
-      if (!region.ok()) return region.status();
-      region_ = *region;
-      multi_conn_ = connection->Has(nbd::kCanMultiConn);
-      if (options_.verify) coverage_ = std::make_unique<Coverage>(region_.blocks);
+      if (absl::Status s = Check(ExportOf(*connection)); !s.ok()) return s;
     }
-    auto stream =
-        std::make_unique<Stream>(*std::move(connection), options_, region_, coverage_.get());
-    streams_.push_back(stream.get());
-    workers_[i % options_.threads]->Add(std::move(stream));
+    workers[i % options_.threads]->Add(
+        std::make_unique<Stream>(*std::move(connection), options_, region_, coverage_.get()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Bench::ConnectGrpc() {
+  const uint32_t n = options_.threads;
+  for (uint32_t i = 0; i < n; ++i) {
+    auto worker = GrpcWorker::Connect(options_, (options_.connections + n - 1 - i) / n);
+    if (!worker.ok()) return worker.status();
+    if (i == 0) {
+      if (absl::Status s = Check(ExportOf((*worker)->transport().info())); !s.ok()) return s;
+    }
+    (*worker)->Prepare(region_, coverage_.get());
+    workers_.push_back(*std::move(worker));
   }
   return absl::OkStatus();
 }
@@ -127,7 +179,8 @@ absl::Status Bench::Phase(const char* name, uint64_t time_ns, const MakeWorkload
   control.deadline_ns = time_ns == 0 ? UINT64_MAX : NowNs() + time_ns;
   for (auto& worker : workers_) worker->ResetTally();
   for (uint32_t i = 0; i < options_.connections; ++i) {
-    streams_[i]->Begin(make(i), workers_[i % options_.threads]->tally());
+    Worker& worker = *workers_[i % options_.threads];
+    worker.load(i / options_.threads).Begin(make(i), worker.tally());
   }
   std::vector<absl::Status> statuses(workers_.size());
   std::vector<std::thread> threads;
@@ -212,8 +265,8 @@ Result Bench::Measure() {
     result.read_back = TakeTally();
   }
   result.interrupted = progress_.interrupted();
-  for (Stream* stream : streams_) {
-    if (result.status.ok()) CloseNbd(std::move(stream->connection()));
+  for (auto& worker : workers_) {
+    if (result.status.ok()) worker->Close();
   }
   return result;
 }

@@ -33,6 +33,11 @@ absl::Status Check(const Options& options) {
   if (options.threads == 0 || options.threads > options.connections) {
     return Wrong("--threads", "give 1 to as many as there are connections");
   }
+  if (IsSluiceUri(options.uri_text)) {
+    if (options.structured) return Wrong("--structured", "belongs to NBD: leave it away");
+    if (options.poll_ns > 0) return Wrong("--poll", "belongs to NBD: leave it away");
+    if (options.connections > 64) return Wrong("--connections", "over gRPC give 1 to 64");
+  }
   if (options.offset % kSector != 0) return Wrong("--offset", "give a multiple of 512");
   if (options.time_ns == 0 && options.requests == 0) {
     return Wrong("--time", "0 needs --requests, or the run has no end");

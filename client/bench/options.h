@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "client/control/server_options.h"
 #include "client/uri.h"
 #include "proto/nbd.h"
 
@@ -37,7 +38,8 @@ const Mode* FindMode(absl::string_view name);
 
 struct Options {
   std::string uri_text;
-  NbdUri uri;
+  NbdUri uri;                     // of one of NBD
+  control::ServerOptions server;  // how a sluice:// URI's server is spoken to
   Mode mode = kModes[0];
   uint32_t read_percent = 70;  // of mixed modes
   uint32_t block_size = 4096;  // bytes, a multiple of 512

@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// One thread of load: drives its streams through a phase until each is finished.
+// One thread of load: drives its connections through a phase until each is finished.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
-#include <memory>
-#include <vector>
 
-#include "absl/status/statusor.h"
-#include "client/bench/options.h"
-#include "client/bench/stream.h"
+#include "absl/status/status.h"
+#include "client/bench/load.h"
 #include "client/bench/tally.h"
 
 namespace sluice::bench {
@@ -22,42 +19,36 @@ struct Control {
 
 class Worker {
  public:
-  explicit Worker(const Options& options);
-  ~Worker();
+  Worker() = default;
+  virtual ~Worker() = default;
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  // Before the first phase.
-  void Add(std::unique_ptr<Stream> stream);
-  std::vector<std::unique_ptr<Stream>>& streams() { return streams_; }
-
-  // To completion, on the calling thread; the streams have begun with tally(). On an error the
+  // To completion, on the calling thread; the loads have begun with tally(). On an error the
   // other workers are told to stop.
   absl::Status Run(Control& control);
+  // Says goodbye to the server. After a phase that went well.
+  virtual void Close() = 0;
+
+  // The load of its `index`th connection.
+  virtual Load& load(size_t index) = 0;
 
   Tally& tally() { return tally_; }
   void ResetTally();
   // Any thread, while a phase runs.
   uint64_t answered_so_far() const { return answered_.load(std::memory_order_relaxed); }
 
- private:
-  absl::Status Drive(Control& control);
-  // Receives, measures, refills. True if something came.
-  absl::StatusOr<bool> Step(Stream& stream, bool wait, const Control& control);
-  // Asks all streams again and again for --poll. True if something came.
-  absl::StatusOr<bool> Poll(const Control& control);
-  absl::Status Sleep(const Control& control);
-  void Watch(size_t index);
-  absl::Status CheckPatience() const;
+ protected:
+  // Counts the CPU time of the calling thread; a worker that has another one adds it.
+  virtual absl::Status Drive(Control& control) = 0;
+  void Publish() { answered_.store(tally_.answered, std::memory_order_relaxed); }
 
-  const Options& options_;
-  std::vector<std::unique_ptr<Stream>> streams_;
-  std::vector<bool> watched_for_room_;
-  int epoll_ = -1;
-  size_t finished_ = 0;
-  uint64_t progress_ns_ = 0;  // when something came last
+ private:
   Tally tally_;
   std::atomic<uint64_t> answered_ = 0;
 };
+
+// DeadlineExceeded: nothing came for --timeout while `due` requests are.
+absl::Status Impatient(const Options& options, uint64_t due);
 
 }  // namespace sluice::bench

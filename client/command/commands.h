@@ -8,11 +8,14 @@
 #include <optional>
 #include <string>
 
+#include "client/control/server_options.h"
+
 namespace sluice::command {
 
 struct Options {
   // A URI, or a path where a command takes one.
   std::string source, target;
+  control::ServerOptions server;   // how servers of sluice:// URIs are spoken to
   uint64_t offset = 0;             // bytes
   std::optional<uint64_t> length;  // bytes; to the end, or all there is
   std::string file = "-";          // of read and write; "-" is stdout or stdin
@@ -24,6 +27,8 @@ struct Options {
   bool flush = false;
   bool verify = false;
   bool quiet = false;
+  bool force = false;   // gRPC: take what is written over from whoever holds it
+  bool shared = false;  // gRPC: write beside others
 };
 
 int Stat(const Options& options);

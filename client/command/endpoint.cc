@@ -144,8 +144,8 @@ class VolumeEndpoint final : public Endpoint {
 };
 
 Result<std::unique_ptr<Endpoint>> OpenVolume(const Client& client, const std::string& uri,
-                                             const Options& options) {
-  auto volume = client.Open(uri, {.connections = options.connections});
+                                             const sluice::Options& how) {
+  auto volume = client.Open(uri, how);
   if (!volume.ok()) return volume.status();
   return std::unique_ptr<Endpoint>(std::make_unique<VolumeEndpoint>(*std::move(volume)));
 }
@@ -181,17 +181,34 @@ Result<std::unique_ptr<Endpoint>> OpenFile(const std::string& path, int flags, u
 
 }  // namespace
 
+sluice::Options ToRead(const Options& options) {
+  sluice::Options how;
+  how.connections = options.connections;
+  how.access = Access::kReadOnly;
+  how.tls = {options.server.tls_ca, options.server.tls_cert, options.server.tls_key, ""};
+  how.insecure_tcp = options.server.insecure_tcp;
+  return how;
+}
+
+sluice::Options ToWrite(const Options& options) {
+  sluice::Options how = ToRead(options);
+  how.access = options.shared ? Access::kShared : Access::kReadWrite;
+  how.force = options.force;
+  return how;
+}
+
 bool IsUri(const std::string& text) { return text.find("://") != std::string::npos; }
 
 Result<std::unique_ptr<Endpoint>> OpenSource(const Client& client, const std::string& text,
                                              const Options& options) {
-  return IsUri(text) ? OpenVolume(client, text, options) : OpenFile(text, O_RDONLY, 0, true);
+  return IsUri(text) ? OpenVolume(client, text, ToRead(options))
+                     : OpenFile(text, O_RDONLY, 0, true);
 }
 
 Result<std::unique_ptr<Endpoint>> OpenTarget(const Client& client, const std::string& text,
                                              uint64_t size_bytes, bool keep,
                                              const Options& options) {
-  auto target = IsUri(text) ? OpenVolume(client, text, options)
+  auto target = IsUri(text) ? OpenVolume(client, text, ToWrite(options))
                             : OpenFile(text, keep ? O_RDWR : O_RDWR | O_CREAT, size_bytes, keep);
   if (!target.ok()) return target;
   if ((*target)->size_bytes() < size_bytes) {

@@ -36,6 +36,10 @@ class Endpoint {
   virtual Result<std::vector<Extent>> Extents(uint64_t offset, uint64_t length) = 0;
 };
 
+// How a volume is opened to be read, or to be written.
+sluice::Options ToRead(const Options& options);
+sluice::Options ToWrite(const Options& options);
+
 // Text with a scheme is a URI, all else is a path.
 bool IsUri(const std::string& text);
 

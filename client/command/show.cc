@@ -8,7 +8,9 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "client/command/commands.h"
+#include "client/command/endpoint.h"
 #include "client/command/text.h"
+#include "client/control/describe.h"
 #include "client/nbd_connection.h"
 #include "client/uri.h"
 #include "proto/nbd.h"
@@ -40,15 +42,7 @@ const char* StateName(const Extent& extent) {
   return extent.hole ? "unmapped" : "data";
 }
 
-}  // namespace
-
-int Stat(const Options& options) {
-  const auto client = Client::Create();
-  if (!client.ok()) return Failed("start", client.status());
-  // Two, to see whether the server takes several.
-  const auto volume = client->Open(options.source, {.connections = 2});
-  if (!volume.ok()) return Failed(options.source, volume.status());
-  const VolumeInfo& info = volume->info();
+void Tell(const Options& options, const VolumeInfo& info) {
   if (options.json) {
     std::vector<std::string> abilities = AbilitiesOf(info);
     for (std::string& ability : abilities) ability = JsonText(ability);
@@ -57,13 +51,42 @@ int Stat(const Options& options) {
         "\"max_transfer_bytes\": %d, \"multiple_connections\": %s, \"abilities\": [%s]}\n",
         JsonText(options.source), info.size_bytes, info.block_bytes, info.preferred_bytes,
         info.max_transfer_bytes, JsonBool(info.connections > 1), absl::StrJoin(abilities, ", ")));
-    return 0;
+    return;
   }
   Print(absl::StrFormat("%-16s %s\n%-16s %d (%s)\n%-16s %d\n%-16s %d\n%-16s %s\n%-16s %s\n", "uri",
                         options.source, "size", info.size_bytes, SizeText(info.size_bytes), "block",
                         info.block_bytes, "preferred block", info.preferred_bytes, "connections",
                         info.connections > 1 ? "several" : "one", "can",
                         absl::StrJoin(AbilitiesOf(info), ", ")));
+}
+
+// Asked for without the SDK, to which a volume that is opened to be read is read-only.
+int StatSluice(const Options& options) {
+  const auto uri = ParseSluiceUri(options.source);
+  if (!uri.ok()) {
+    return Failed(options.source,
+                  Status(StatusCode::kInvalidArgument, std::string(uri.status().message())));
+  }
+  control::ServerOptions server = options.server;
+  server.address = control::AddressOf(*uri);
+  const auto link = control::Link::Open(server);
+  if (!link.ok()) return Failed(options.source, link.status());
+  const auto info = control::DescribeExport(*link, uri->export_name);
+  if (!info.ok()) return Failed(options.source, info.status());
+  Tell(options, *info);
+  return 0;
+}
+
+}  // namespace
+
+int Stat(const Options& options) {
+  if (IsSluiceUri(options.source)) return StatSluice(options);
+  const auto client = Client::Create();
+  if (!client.ok()) return Failed("start", client.status());
+  // Two, to see whether the server takes several.
+  const auto volume = client->Open(options.source, {.connections = 2});
+  if (!volume.ok()) return Failed(options.source, volume.status());
+  Tell(options, volume->info());
   return 0;
 }
 
@@ -103,7 +126,7 @@ int List(const Options& options) {
 int Map(const Options& options) {
   const auto client = Client::Create();
   if (!client.ok()) return Failed("start", client.status());
-  const auto volume = client->Open(options.source);
+  const auto volume = client->Open(options.source, ToRead(options));
   if (!volume.ok()) return Failed(options.source, volume.status());
   const uint64_t size = volume->info().size_bytes;
   const uint64_t rest = size - std::min(size, options.offset);

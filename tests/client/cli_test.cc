@@ -1,18 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "client/cli.h"
+#include "client/cli/cli.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_split.h"
 #include "core/units.h"
 
 namespace sluice {
 namespace {
 
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
 
 absl::StatusOr<ClientCommand> Parse(std::vector<const char*> words) {
   words.insert(words.begin(), "sluice");
@@ -181,6 +188,85 @@ TEST(ClientCommandLine, CommandsTakeTheirRangeAndRefuseWhatCannotBe) {
               HasSubstr("--connections"));
   EXPECT_FALSE(Parse({"map", "--offset", "x", "nbd://h"}).ok());
   EXPECT_FALSE(Parse({"copy", "a"}).ok());
+}
+
+std::string Why(std::vector<const char*> words) {
+  const auto command = Parse(std::move(words));
+  EXPECT_EQ(command.status().code(), absl::StatusCode::kInvalidArgument);
+  return std::string(command.status().message());
+}
+
+std::vector<std::string> Completed(std::vector<const char*> words) {
+  words.insert(words.begin(), {"complete", "--"});
+  const auto command = Parse(std::move(words));
+  EXPECT_TRUE(command.ok()) << command.status();
+  std::vector<std::string> found;
+  for (const absl::string_view line : absl::StrSplit(command->text, '\n', absl::SkipEmpty())) {
+    found.emplace_back(line.substr(0, line.find('\t')));
+  }
+  return found;
+}
+
+TEST(ClientCommandLine, TheServerMayStandBeforeOrBehindTheCommand) {
+  for (const auto& words :
+       std::vector<std::vector<const char*>>{{"--server", "unix:/s", "disk", "list", "--json"},
+                                             {"disk", "list", "--json", "--server", "unix:/s"}}) {
+    const auto command = Parse(words);
+    ASSERT_TRUE(command.ok()) << command.status();
+    EXPECT_EQ(command->kind, ClientCommand::Kind::kControl);
+    EXPECT_EQ(command->server.address, "unix:/s");
+  }
+  setenv("SLUICE_SERVER", "h:7", 1);
+  EXPECT_EQ(Parse({"disk", "list"})->server.address, "h:7");
+  unsetenv("SLUICE_SERVER");
+  EXPECT_EQ(Parse({"disk", "list"})->server.address, control::kDefaultAddress);
+}
+
+TEST(ClientCommandLine, WhatWasMeantIsGuessed) {
+  EXPECT_THAT(Why({"dsik"}), HasSubstr("no command dsik: did you mean disk?"));
+  EXPECT_THAT(Why({"disk", "lst"}), HasSubstr("disk: no command lst: did you mean list?"));
+  EXPECT_THAT(Why({"disk", "strat"}), HasSubstr("did you mean strategies?"));
+  EXPECT_THAT(Why({"disk", "list", "--jsno"}), HasSubstr("did you mean --json?"));
+  EXPECT_THAT(Why({"ls", "--sever", "x"}), HasSubstr("did you mean --server?"));
+  EXPECT_THAT(Why({"volume", "create", "mirror", "m"}),
+              HasSubstr("there is slice, concat, stripe"));
+  EXPECT_THAT(Why({"disk"}), HasSubstr("disk: give a command: list, show"));
+  EXPECT_THAT(Why({"disk", "swap", "d0"}), HasSubstr("STRATEGY"));
+  EXPECT_THAT(Why({"disk", "swap", "d0"}), HasSubstr("sluice disk swap --help"));
+}
+
+TEST(ClientCommandLine, ManagementRefusesWhatCannotBe) {
+  EXPECT_THAT(Why({"disk", "add", "d", "relative"}), HasSubstr("TARGET"));
+  EXPECT_THAT(Why({"disk", "add", "d", "memory:many"}), HasSubstr("TARGET"));
+  EXPECT_THAT(Why({"disk", "add", "d", "/p", "--depth", "1025"}), HasSubstr("--depth"));
+  EXPECT_THAT(Why({"disk", "depth", "d", "-1"}), HasSubstr("-1"));
+  EXPECT_THAT(Why({"volume", "create", "slice", "s", "d0"}), HasSubstr("--size"));
+  EXPECT_THAT(Why({"volume", "grow", "s"}), HasSubstr("--size"));
+  EXPECT_THAT(Why({"volume", "grow", "s", "--size", "1", "--add", "d"}), HasSubstr("--add"));
+  EXPECT_THAT(Why({"export", "create", "e", "v", "--exclusive", "me"}), HasSubstr("sessions"));
+  EXPECT_THAT(Why({"export", "create", "e", "v", "--priority", "3"}), HasSubstr("--priority"));
+  EXPECT_THAT(Why({"server", "log-level", "loud"}), HasSubstr("debug"));
+  EXPECT_THAT(Why({"top", "--interval", "1ms"}), HasSubstr("--interval"));
+}
+
+TEST(ClientCompletion, OffersCommandsOptionsAndChoices) {
+  EXPECT_THAT(Completed({"d"}),
+              AllOf(Contains("disk"), Contains("drain"), Not(Contains("complete"))));
+  EXPECT_THAT(Completed({"disk", ""}), AllOf(Contains("swap"), Contains("strategies")));
+  EXPECT_THAT(Completed({"disk", "add", "-"}),
+              AllOf(Contains("--create"), Contains("--server"), Not(Contains("--force"))));
+  EXPECT_THAT(Completed({"bench", "--rw", ""}), Contains("randwrite"));
+  EXPECT_THAT(Completed({"server", "log-level", ""}), Contains("warning"));
+  EXPECT_THAT(Completed({"copy", ""}), Contains(":files"));
+  EXPECT_THAT(Completed({"read", "--output", ""}), ElementsAre(":files"));
+  EXPECT_THAT(Completed({"--server", "unix:/nowhere", "disk", "show", ""}), IsEmpty());
+}
+
+TEST(ClientCompletion, ThereIsAScriptForEachShell) {
+  for (const char* shell : {"bash", "zsh", "fish"}) {
+    EXPECT_THAT(Parse({"completion", shell})->text, HasSubstr("complete --")) << shell;
+  }
+  EXPECT_THAT(Why({"completion", "csh"}), HasSubstr("bash, zsh or fish"));
 }
 
 }  // namespace
