@@ -206,7 +206,9 @@ int Attach(const Options& options) {
   Keeper keeper(
       **kernel, dialer, std::move(made->attachment), limits,
       [&voice](const std::string& text) { voice.Say(text); }, NowNs());
-  return RunKeeper(keeper, **kernel, made->file,
+  std::optional<Watch> watch;  // of threads, so only where nobody forks any more
+  if (options.watch) watch.emplace(options.server);
+  return RunKeeper(keeper, **kernel, watch ? &*watch : nullptr, made->file,
                    {.uri = uri_text, .connections = device.connections, .flags = device.flags},
                    options.foreground);
 }

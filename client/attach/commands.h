@@ -9,6 +9,8 @@
 #include <optional>
 #include <string>
 
+#include "client/control/server_options.h"
+
 namespace sluice::attach {
 
 struct Options {
@@ -16,10 +18,12 @@ struct Options {
   std::string device;  // "nbd0" or "/dev/nbd0"; of attach also empty: one that is free
   std::optional<uint32_t> connections;
   std::optional<uint32_t> block_bytes;
-  uint32_t timeout_s = 15;   // a request without an answer
-  uint32_t give_up_s = 600;  // a server that is gone; 0: never given up
-  uint32_t wait_s = 0;       // for a server that is not there yet
-  uint32_t poll_s = 10;      // how often growth is looked for
+  uint32_t timeout_s = 15;        // a request without an answer
+  uint32_t give_up_s = 600;       // a server that is gone; 0: never given up
+  uint32_t wait_s = 0;            // for a server that is not there yet
+  uint32_t poll_s = 10;           // how often growth is looked for
+  control::ServerOptions server;  // whose gRPC door tells of changes
+  bool watch = false;             // it is this export's server: listen to it
   bool read_only = false;
   bool foreground = false;
   bool force = false;  // of detach

@@ -12,7 +12,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
+#include <initializer_list>
 #include <utility>
 #include <vector>
 
@@ -37,10 +40,10 @@ void Harden() {
   static_cast<void>(prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0));
 }
 
-// Sleeps until `wake_ns`, a signal, or an event of the keeper's.
-void Await(const Keeper& keeper, int signals, int kernel_events, uint64_t wake_ns) {
-  std::vector<pollfd> events = {{.fd = signals, .events = POLLIN, .revents = 0},
-                                {.fd = kernel_events, .events = POLLIN, .revents = 0}};
+// Sleeps until `wake_ns`, an event of the keeper's, or one of `readable` (negative: none).
+void Await(const Keeper& keeper, std::initializer_list<int> readable, uint64_t wake_ns) {
+  std::vector<pollfd> events;
+  for (const int fd : readable) events.push_back({.fd = fd, .events = POLLIN, .revents = 0});
   keeper.AddEvents(events);
   const uint64_t now = NowNs();
   constexpr uint64_t kLongest = 3600 * kSecond;
@@ -87,7 +90,13 @@ void HoldSignals() {
 }
 
 bool GoToBackground() {
-  if (fork() != 0) return false;
+  const pid_t child = fork();
+  if (child > 0) return false;
+  if (child < 0) {
+    std::fprintf(stderr, "sluice: cannot go into the background (%s): staying here\n",
+                 std::strerror(errno));
+    return true;
+  }
   setsid();
   static_cast<void>(chdir("/"));
   const int null = open("/dev/null", O_RDWR);
@@ -96,8 +105,8 @@ bool GoToBackground() {
   return true;
 }
 
-int RunKeeper(Keeper& keeper, const NetlinkKernel& kernel, RecordFile& file, Record record,
-              bool foreground) {
+int RunKeeper(Keeper& keeper, const NetlinkKernel& kernel, Watch* watch, RecordFile& file,
+              Record record, bool foreground) {
   Harden();
   const sigset_t held = OurSignals();
   const int signals = signalfd(-1, &held, SFD_NONBLOCK | SFD_CLOEXEC);
@@ -118,8 +127,10 @@ int RunKeeper(Keeper& keeper, const NetlinkKernel& kernel, RecordFile& file, Rec
       }
       told = record;
     }
-    Await(keeper, signals, kernel.event_fd(), keeper.wake_ns());
+    Await(keeper, {signals, kernel.event_fd(), watch == nullptr ? -1 : watch->event_fd()},
+          keeper.wake_ns());
     TakeSignals(signals, keeper);
+    if (watch != nullptr && watch->TakeNews()) keeper.Suspect();
   }
   if (foreground) sd_notify(0, "STOPPING=1");
   close(signals);

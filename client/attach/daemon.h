@@ -12,6 +12,7 @@
 #include "client/attach/keeper.h"
 #include "client/attach/netlink.h"
 #include "client/attach/record.h"
+#include "client/attach/watch.h"
 
 namespace sluice::attach {
 
@@ -33,12 +34,13 @@ uint64_t NowNs();
 // The signals above are held back from here on, for RunKeeper().
 void HoldSignals();
 
-// Forks; true in the child, which goes on without a terminal.
+// Forks; true in the process that goes on as the keeper: the child, without a terminal, or, if
+// there can be none, this one.
 bool GoToBackground();
 
 // Runs until the keeper is done, keeps `record` true and, if `foreground`, the service manager
-// informed (sd_notify(3)). The process's exit status: 0 detached, 1 gave up.
-int RunKeeper(Keeper& keeper, const NetlinkKernel& kernel, RecordFile& file, Record record,
-              bool foreground);
+// informed (sd_notify(3)). `watch` may be null. The process's exit status: 0 detached, 1 gave up.
+int RunKeeper(Keeper& keeper, const NetlinkKernel& kernel, Watch* watch, RecordFile& file,
+              Record record, bool foreground);
 
 }  // namespace sluice::attach

@@ -15,12 +15,14 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
 #include "client/attach/device.h"
 
 namespace sluice::attach {
 namespace {
 
 constexpr size_t kMaxRecordBytes = 16384;
+constexpr int kLookers = 10;
 
 std::string PathOf(uint32_t index, const std::string& folder) {
   return absl::StrCat(folder, "/nbd", index);
@@ -91,12 +93,17 @@ absl::StatusOr<RecordFile> RecordFile::Take(uint32_t index, const std::string& f
   std::filesystem::create_directories(folder, error);
   if (error) return CannotKeep(folder, error.value());
   const std::string path = PathOf(index, folder);
-  for (;;) {
+  for (int tries = 1;; ++tries) {
     const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (fd < 0) return CannotKeep(path, errno);
     if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
       const auto keeper = ReadRecord(fd);
       close(fd);
+      // Somebody may just be looking whether a keeper lives.
+      if (tries < kLookers) {
+        absl::SleepFor(absl::Milliseconds(5));
+        continue;
+      }
       return absl::AlreadyExistsError(
           absl::StrCat(DevicePath(index), " has a keeper",
                        keeper ? absl::StrCat(", process ", keeper->pid, " for ", keeper->uri) : "",

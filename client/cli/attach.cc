@@ -2,6 +2,9 @@
 // `sluice attach`, `sluice detach` and `sluice attached`
 #include "client/attach/commands.h"
 
+#include <algorithm>
+
+#include "absl/strings/match.h"
 #include "client/cli/tree.h"
 
 namespace sluice::cli {
@@ -15,6 +18,10 @@ using AttachOptions = std::shared_ptr<attach::Options>;
 void FinishAttach(Tree& tree, CLI::App& app, const AttachOptions& options,
                   int (*run)(const attach::Options&)) {
   tree.Finish(app, [&tree, options, run] {
+    options->server = tree.command().server;
+    // A name alone is an export of that server; of a URI's, whoever names one says that it is.
+    options->watch = !absl::StrContains(options->what, "://") ||
+                     options->server.address != control::kDefaultAddress;
     tree.command().kind = ClientCommand::Kind::kLocal;
     tree.command().local = [options, run] { return run(*options); };
     return absl::OkStatus();
@@ -39,8 +46,9 @@ void DeclareAttaching(Tree& tree) {
       "nbd0 or /dev/nbd0; without it: one that is free");
   AddNumber(app, "--connections", "N [as many as pay]", "to the server", 1, 64,
             [options](uint64_t n) { options->connections = static_cast<uint32_t>(n); });
-  AddSize(app, "--block-size", "SIZE [the export's]", "of the device",
-          [options](uint64_t bytes) { options->block_bytes = static_cast<uint32_t>(bytes); });
+  AddSize(app, "--block-size", "SIZE [the export's]", "of the device", [options](uint64_t bytes) {
+    options->block_bytes = static_cast<uint32_t>(std::min<uint64_t>(bytes, UINT32_MAX));
+  });
   AddSeconds(app, "--timeout", "S [15]",
              "of a request without an answer; then its connection is\n"
              "made again",
@@ -57,7 +65,10 @@ void DeclareAttaching(Tree& tree) {
       "--foreground", [options] { options->foreground = true; },
       "do not go into the background, as service managers want it");
   app.footer(
-      "A keeper stays behind: it makes lost connections again and passes growth on.\n\n"
+      "A keeper stays behind: it makes lost connections again, unless the export has shrunk or "
+      "can\n"
+      "do less than before, and passes growth on, of which it hears from the gRPC door of the\n"
+      "server that --server names. Needs root and the kernel's driver: modprobe nbd max_part=8.\n\n"
       "Examples:\n  sluice attach nbd://127.0.0.1/disk\n  sluice attach disk /dev/nbd0 --wait 60");
   FinishAttach(tree, app, options, attach::Attach);
 }
