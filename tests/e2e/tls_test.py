@@ -10,13 +10,13 @@ import ssl
 import time
 
 import certs
-import grpc
 import h2
 import wire
-from rpc import Channel, Failed, READ_ONLY
+from rpc import Channel, Failed, READ_ONLY, call
 from server import Server, refuses
-from wire import Wire
+from sluice.v1 import server_pb2, server_pb2_grpc
 from suite import Case, MIB, eventually, main, pattern
+from wire import Wire
 
 EXPORTS = 'disk { name: "disk" memory_bytes: 16777216 }'
 
@@ -197,6 +197,18 @@ class Rights(Tls):
                         wire.OPT_INFO, Wire.info_data(export.decode()))}
                     self.assertEqual(wire.REP_ACK in kinds, export in seen)
                     self.assertEqual(wire.ERR_UNKNOWN in kinds, export not in seen)
+
+    def test_only_certificates_that_are_named_may_control(self):
+        server = self.serve(tls='admin: "ops"')
+        ask = server_pb2.GetServerInfoRequest()
+        for channel in (self.channel(server, self.authority.issue('ops')),
+                        self.enterContext(Channel(server))):
+            call(server_pb2_grpc.ServerServiceStub(channel.channel).GetServerInfo, ask)
+        other = self.channel(server)
+        with self.assertRaises(Failed) as failed:
+            call(server_pb2_grpc.ServerServiceStub(other.channel).GetServerInfo, ask)
+        self.assertEqual(str(failed.exception), 'DENIED')
+        other.open()
 
     def test_another_certificate_does_not_take_a_session_by_its_client_id(self):
         server = self.serve()
