@@ -41,8 +41,8 @@ _sluice() {
       found+=("${${line%%$'\t'*}//:/\\:}:${line#*$'\t'}")
     fi
   done
-  (( $#found )) && _describe -t words sluice found
   (( files )) && _files
+  (( $#found == 0 )) || _describe -t words sluice found
 }
 if [[ $funcstack[1] == _sluice ]]; then _sluice "$@"; else compdef _sluice sluice; fi
 )sh";
