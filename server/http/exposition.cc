@@ -95,8 +95,9 @@ class Book {
   std::vector<MetricFamily> families_;
 };
 
-// The families as text. The library's own serializer takes 1.2 us a line, 40 ms for a hundred busy
-// exports, most of it for the same labels and bounds again and again; this takes a tenth.
+// The families as text. The library's own serializer writes the same labels and bounds again and
+// again: for a hundred busy exports, 34,000 lines, it took 36 to 57 ms of CPU where this takes 9 to
+// 20.
 class Text {
  public:
   explicit Text(const std::vector<MetricFamily>& families) {

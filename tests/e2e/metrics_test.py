@@ -93,6 +93,31 @@ class Counting(Watched):
         whole = page.sum('sluice_request_duration_seconds_sum', operation='write')
         self.assertLess(abs(parts - whole), 0.2 * whole + 1e-4)
 
+    def test_the_stats_service_tells_the_same(self):
+        server, channel = self.serve_both_doors()
+        session = channel.open(mode=SHARED)
+        with connect(server.address) as client:
+            for i in range(3):
+                client.write(i * 4096, pattern(0, 4 * KIB))
+                session.write(i * 4096, pattern(0, 4 * KIB))
+            client.call(99)
+            service = channel.stats
+            stats = service.stub.GetStats(service.messages.GetStatsRequest()).stats
+            page = Metrics(server)
+        export = next(e for e in stats.exports if e.export_name == 'disk')
+        for door in export.doors:
+            for op in door.ops:
+                name = service.messages.StatsOp.Name(op.op)[len('STATS_OP_'):].lower()
+                labels = {'export': 'disk', 'door': door.door, 'operation': name}
+                self.assertEqual(op.count, page.sum('sluice_requests_total', **labels), labels)
+                self.assertEqual(sum(op.total.buckets), op.count)
+        self.assertEqual({d.door: sum(op.count for op in d.ops) for d in export.doors},
+                         {'nbd': 4, 'grpc': 3})
+        self.assertEqual(export.errors, page.sum('sluice_request_errors_total'))
+        disk = stats.disks[0]
+        self.assertEqual(disk.runs, page.one('sluice_disk_runs_total'))
+        self.assertEqual(disk.strategy, 'deadline')
+
     def test_riders_and_cuts_add_up(self):
         server = self.serve(sparse_file(self.path('disk.img'), 16 * MIB))
         data = pattern(0, 4 * KIB)
