@@ -116,7 +116,7 @@ TEST_F(FlusherTest, AFailedFlushFailsAllThatShareItAndAllThatCome_R6) {
 TEST_F(FlusherTest, WhatWasMadeToFailFailsWithoutAFlush_Promise2) {
   Make();
   Add();
-  flusher_->Fail();
+  On([this] { flusher_->Fail(); });
   Run();
   EXPECT_EQ(Ended(EIO), 1u);
   EXPECT_EQ(medium_->Count(Op::kFlush), 0u);
@@ -126,7 +126,7 @@ TEST_F(FlusherTest, AFlushUnderWayWhenTheDiskFailsFailsToo_Promise2) {
   Make();
   Add();
   Run();
-  flusher_->Fail();
+  On([this] { flusher_->Fail(); });
   Tick();
   EXPECT_EQ(Ended(EIO), 1u);
 }
