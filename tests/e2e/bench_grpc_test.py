@@ -117,7 +117,7 @@ class Data(OverGrpc):
                               stderr=subprocess.PIPE) as holder:
             holder.stdin.write(b'x' * 512)
             holder.stdin.flush()
-            eventually(lambda: sluice('write', self.uri, '--input', '/dev/null')[0] == 1,
+            eventually(lambda: told('session', 'list', '--server', f'unix:{self.socket}'),
                        what='the holder has it')
             self.assertIn('held', cure('write', self.uri, '--input', '/dev/null'))
             told('stat', self.uri)
