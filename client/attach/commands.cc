@@ -95,20 +95,26 @@ absl::StatusOr<Preparation> Prepare(Dialer& dialer, const Options& options) {
 // keeper. NotFound: there is no such device.
 absl::StatusOr<Attachment> TakeOver(Kernel& kernel, uint32_t index, const std::string& identifier,
                                     const Patience& patience, const RecordFile& file,
-                                    const Device& planned) {
+                                    const Preparation& fresh) {
   const DeviceView view = LookAtDevice(index);
   if (!view.attached || view.identifier != identifier) return absl::NotFoundError("another one");
-  if (absl::Status s = kernel.Reconfigure(index, identifier, Change{.patience = patience});
-      !s.ok()) {
-    return s;
-  }
-  Attachment attachment{.index = index, .identifier = identifier, .device = planned, .links = {}};
+  Attachment attachment{
+      .index = index, .identifier = identifier, .device = fresh.device, .links = {}};
   attachment.device.size_bytes = view.size_bytes;
   attachment.device.block_bytes = view.block_bytes;
   if (file.former()) {
     attachment.device.connections = std::clamp(file.former()->connections, 1U, kMaxConnections);
     attachment.device.flags = file.former()->flags;
   }
+  // Connections that died while nobody kept them are told of no more: the driver takes ours for
+  // those, and no others.
+  Change change{.patience = patience};
+  const std::vector<int> sockets = fresh.Descriptors();
+  const Geometry now{.size_bytes = fresh.device.size_bytes,
+                     .min_block_bytes = fresh.device.block_bytes,
+                     .flags = fresh.device.flags};
+  if (CheckSuccessor(attachment.device, now).ok()) change.sockets = sockets;
+  if (absl::Status s = kernel.Reconfigure(index, identifier, change); !s.ok()) return s;
   attachment.links.resize(attachment.device.connections);
   return attachment;
 }
@@ -155,7 +161,7 @@ absl::StatusOr<Made> Make(Kernel& kernel, Dialer& dialer, const std::string& uri
                                     preparation->Descriptors());
   if (absl::IsAlreadyExists(index.status()) && wanted) {
     auto attachment =
-        TakeOver(kernel, *wanted, identifier, PatienceOf(options), *file, preparation->device);
+        TakeOver(kernel, *wanted, identifier, PatienceOf(options), *file, *preparation);
     if (!attachment.ok()) return index.status();
     return Made{*std::move(attachment), *std::move(file), true};
   }
