@@ -255,6 +255,8 @@ bool GrpcTransport::HasRoom(size_t lane, const Op& op) const {
 
 void GrpcTransport::Fill(size_t lane) {
   message_.clear();
+  // After idleness the silence begins with what is sent now.
+  if (ledger_.open() == 0) heard_ns_ = MonotonicNs();
   uint64_t bytes = 0;
   const auto fits = [&](const Op& op) {
     const uint64_t more = op.kind == OpKind::kWrite ? op.length : 0;
@@ -263,7 +265,6 @@ void GrpcTransport::Fill(size_t lane) {
             bytes + more <= std::min<uint64_t>(kMessageBytes, max_message_bytes_));
   };
   const auto put = [&](uint64_t id, Op& op) {
-    if (ledger_.open() == 0) heard_ns_ = MonotonicNs();
     lanes_[lane].ops += 1;
     lanes_[lane].bytes += DataBytes(op);
     if (op.kind == OpKind::kWrite) bytes += op.length;
