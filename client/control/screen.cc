@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/control/screen.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/ioctl.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -17,6 +18,20 @@ namespace {
 
 constexpr char kEnter[] = "\033[?1049h\033[?25l";  // the other screen, no cursor
 constexpr char kLeave[] = "\033[?25h\033[?1049l";
+
+constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP, SIGWINCH};
+
+int told = -1;  // the other end of Screen's pipe
+
+// gRPC's threads, which are older than the screen, would take a signal that only ours holds back.
+void OnSignal(int signal) {
+  const int error = errno;
+  const auto byte = static_cast<char>(signal);
+  if (write(told, &byte, 1) != 1) {
+    // The pipe is full of signals: one more says nothing new.
+  }
+  errno = error;
+}
 
 void Put(const std::string& text) {
   std::fputs(text.c_str(), stdout);
@@ -32,12 +47,14 @@ bool Screen::Possible() {
 }
 
 Screen::Screen() {
-  sigset_t taken;
-  sigemptyset(&taken);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGWINCH}) sigaddset(&taken, signal);
-  pthread_sigmask(SIG_BLOCK, &taken, &former_mask_);
-  signals_ = signalfd(-1, &taken, SFD_CLOEXEC);
-  SLUICE_CHECK(signals_ >= 0);
+  int ends[2] = {-1, -1};
+  SLUICE_CHECK(pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+  signals_ = ends[0];
+  told = ends[1];
+  struct sigaction action {};
+  action.sa_handler = OnSignal;
+  action.sa_flags = SA_RESTART;
+  for (size_t i = 0; i < 4; ++i) sigaction(kSignals[i], &action, &former_actions_[i]);
   tcgetattr(STDIN_FILENO, &former_);
   termios raw = former_;
   raw.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);
@@ -49,8 +66,9 @@ Screen::Screen() {
 Screen::~Screen() {
   Put(kLeave);
   tcsetattr(STDIN_FILENO, TCSANOW, &former_);
+  for (size_t i = 0; i < 4; ++i) sigaction(kSignals[i], &former_actions_[i], nullptr);
   close(signals_);
-  pthread_sigmask(SIG_SETMASK, &former_mask_, nullptr);
+  close(told);
 }
 
 void Screen::Show(const std::string& text) {
@@ -77,9 +95,9 @@ Screen::Event Screen::Wait(std::chrono::milliseconds time) {
     if (ready == 0) return Event::kTime;
     if (ready < 0) continue;
     if (waited[1].revents != 0) {
-      signalfd_siginfo info{};
-      const bool whole = read(signals_, &info, sizeof(info)) == sizeof(info);
-      return whole && info.ssi_signo == SIGWINCH ? Event::kResize : Event::kQuit;
+      char signal = 0;
+      const bool whole = read(signals_, &signal, 1) == 1;
+      return whole && signal == SIGWINCH ? Event::kResize : Event::kQuit;
     }
     char key = 'q';  // at the end of its input too
     if (read(STDIN_FILENO, &key, 1) != 1 || key == 'q' || key == 'Q') return Event::kQuit;

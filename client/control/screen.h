@@ -33,8 +33,8 @@ class Screen {
 
  private:
   termios former_;
-  sigset_t former_mask_;
-  int signals_ = -1;
+  struct sigaction former_actions_[4];
+  int signals_ = -1;  // a pipe's end: the signals, a byte each
 };
 
 // The first `rows` lines of `text`, each cut to `columns`; sequences of colour take no room.
