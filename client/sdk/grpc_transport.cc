@@ -157,6 +157,7 @@ void GrpcTransport::Inherit() {
     if (op.changes() && options_.access == Access::kShared) {
       End(op, Unknown(lost));  // others may have written since
     } else {
+      op.sent = true;
       older.push_back(&op);
     }
   }
@@ -228,6 +229,7 @@ void GrpcTransport::Start(Op& op) {
     return;
   }
   op.attempts = 0;
+  op.sent = false;
   op.covered = 0;
   op.doubts = doubts_told_;
   if (op.kind == OpKind::kExtents) {
@@ -409,7 +411,9 @@ void GrpcTransport::Fail(const Status& why) {
     ending.emplace_back(&op, op.changes() ? Unknown(why) : why);
   }
   again_.clear();
-  for (Op* op : std::exchange(waiting_, {})) ending.emplace_back(op, why);
+  for (Op* op : std::exchange(waiting_, {})) {
+    ending.emplace_back(op, op->sent && op->changes() ? Unknown(why) : why);
+  }
   for (Op* op : guard_.TakeHeld()) ending.emplace_back(op, why);
   for (Op* op : std::exchange(waiting_extents_, {})) ending.emplace_back(op, why);
   for (GrpcExtents* call : std::exchange(extents_, {})) ending.emplace_back(&call->Abandon(), why);

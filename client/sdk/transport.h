@@ -39,6 +39,7 @@ struct Op {
   std::vector<Extent>* extents = nullptr;  // of kExtents: what was told is put behind it
   uint32_t covered = 0;                    // of kExtents: bytes that were told about
   uint32_t attempts = 0;                   // the transport's: connections it was lost with
+  bool sent = false;                       // the transport's: in a session that is lost since
   uint64_t mark = 0;                       // the transport's: of a flush, what it covers
   uint64_t doubts = 0;                     // the transport's: of a flush, losses told before it
 
