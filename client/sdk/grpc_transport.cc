@@ -119,7 +119,9 @@ Status GrpcTransport::OnOpened(const v1::OpenVolumeResponse& session, bool again
       {limits.max_op_bytes(), limits.max_inflight_bytes(),
        limits.max_message_bytes() - std::min<uint64_t>(limits.max_message_bytes(), kHeadRoom)});
   info.max_transfer_bytes = static_cast<uint32_t>(AlignDown(most, info.block_bytes));
-  if (info.max_transfer_bytes == 0 || limits.max_ops_per_message() == 0) {
+  const auto max_effect_bytes = static_cast<uint32_t>(
+      AlignDown(std::min<uint64_t>(limits.max_effect_bytes(), kMaxEffectBytes), info.block_bytes));
+  if (info.max_transfer_bytes == 0 || max_effect_bytes == 0 || limits.max_ops_per_message() == 0) {
     return Status(StatusCode::kProtocolError, "the server's limits let nothing through");
   }
   info.connections = static_cast<uint32_t>(session_->lanes());
@@ -128,7 +130,8 @@ Status GrpcTransport::OnOpened(const v1::OpenVolumeResponse& session, bool again
   info.can_discard = geometry.can_discard();
   info.can_write_zeroes = geometry.can_write_zeroes();
   info.rotational = geometry.rotational();
-  if (again && !Same(info_, info)) {
+  // Both are constant: other threads read them.
+  if (again && (!Same(info_, info) || max_effect_bytes < max_effect_bytes_)) {
     return Status(StatusCode::kFailedPrecondition,
                   "the export is another one now: open the volume anew");
   }
@@ -137,10 +140,9 @@ Status GrpcTransport::OnOpened(const v1::OpenVolumeResponse& session, bool again
     SetSize(info.size_bytes);
   } else {
     info_ = info;
+    max_effect_bytes_ = max_effect_bytes;
     size_bytes_.store(info.size_bytes, std::memory_order_relaxed);
   }
-  max_effect_bytes_ = static_cast<uint32_t>(
-      AlignDown(std::min<uint64_t>(limits.max_effect_bytes(), kMaxEffectBytes), info.block_bytes));
   max_message_ops_ = limits.max_ops_per_message();
   max_message_bytes_ = static_cast<uint32_t>(most);
   ledger_.Reset(limits.dedup_window_ops());
