@@ -51,7 +51,7 @@ std::optional<Record> ParseRecord(absl::string_view text) {
     if (key == "flags") known += absl::SimpleAtoi(value, &flags) ? 1 : 0;
   }
   record.flags = static_cast<uint16_t>(flags);
-  if (known != 4 || record.uri.empty()) return std::nullopt;
+  if (known != 4 || record.pid <= 0 || record.uri.empty()) return std::nullopt;
   return record;
 }
 
@@ -74,6 +74,11 @@ absl::Status CannotKeep(const std::string& path, int error) {
 RecordFile::RecordFile(int fd, std::string path) : fd_(fd), path_(std::move(path)) {
   former_ = ReadRecord(fd_);
   Own();
+  if (!former_) return;
+  // The former keeper's pid may be another process's by now, and is not to be signalled.
+  Record ours = *former_;
+  ours.pid = owner_;
+  Write(ours);
 }
 
 RecordFile::RecordFile(RecordFile&& other) noexcept
