@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a keeper tells of itself: a file for each device in /run/sluice/attach, locked by the keeper
+// What a keeper tells of itself: a file for each device in /run/sluice-attach, locked by the keeper
 // as long as it lives. A file that nobody has locked is left from a keeper that is gone.
 #pragma once
 
@@ -14,7 +14,8 @@
 
 namespace sluice::attach {
 
-inline constexpr char kRecordFolder[] = "/run/sluice/attach";
+// Not below /run/sluice, which is the server's unprivileged user's.
+inline constexpr char kRecordFolder[] = "/run/sluice-attach";
 
 struct Record {
   pid_t pid = 0;

@@ -57,7 +57,7 @@ class Attach(KernelCase):
                          ('/dev/nbd1', 4, 4, 'attached', ['/mnt'], 256 * MIB))
         self.run_in(f'umount /mnt; {SLUICE} detach /dev/nbd1')
         self.assertEqual(self.attached(), [])
-        self.assertEqual(self.run_in('ls /run/sluice/attach'), '')
+        self.assertEqual(self.run_in('ls /run/sluice-attach'), '')
         self.check_kernel_log()
 
     def test_an_xfs_is_trimmed_and_grows_while_mounted(self):
@@ -118,7 +118,7 @@ class Attach(KernelCase):
         first = self.serve('--create', '64MiB')
         self.run_in(f'{ATTACH} {URI} nbd0; mkfs.ext4 -q /dev/nbd0; mount /dev/nbd0 /mnt\n'
                     'echo before >/mnt/file; sync /mnt/file\n'
-                    f'kill -9 $(sed -n "s/^pid //p" /run/sluice/attach/nbd0)')
+                    f'kill -9 $(sed -n "s/^pid //p" /run/sluice-attach/nbd0)')
         self.await_in_guest(f'{SLUICE} attached | grep -q "no keeper"')
         self.run_in(f'{ATTACH} {URI} nbd0')
         first.kill()
@@ -149,11 +149,11 @@ class Attach(KernelCase):
     def test_sigterm_waits_for_a_file_system_and_then_detaches(self):
         self.serve('--create', '64MiB')
         self.run_in(f'{ATTACH} {URI} nbd0; mkfs.ext4 -q /dev/nbd0; mount /dev/nbd0 /mnt\n'
-                    f'kill -{int(signal.SIGTERM)} $(sed -n "s/^pid //p" /run/sluice/attach/nbd0)')
+                    f'kill -{int(signal.SIGTERM)} $(sed -n "s/^pid //p" /run/sluice-attach/nbd0)')
         self.await_in_guest(f'{SLUICE} attached | grep -q detaching')
         self.run_in('echo kept >/mnt/file; sync /mnt/file; umount /mnt')
         self.await_in_guest('[ ! -e /sys/block/nbd0/pid ]')
-        self.await_in_guest('[ ! -e /run/sluice/attach/nbd0 ]')
+        self.await_in_guest('[ ! -e /run/sluice-attach/nbd0 ]')
         self.check_kernel_log()
 
     def test_a_service_manager_is_told_when_the_device_is_there(self):
