@@ -24,6 +24,7 @@ namespace {
 constexpr size_t kNameMax = 128;
 constexpr size_t kReadAhead = 64 * kKiB;  // taken from the socket at a time
 constexpr uint64_t kLookEveryNs = kSecond;
+constexpr uint32_t kMessagesMax = 16;  // of TLS itself, that stand between two pieces of data
 // Forward secrecy and authenticated encryption only (TLS 1.2; 1.3 has nothing else).
 constexpr char kCiphers[] = "ECDHE+AESGCM:ECDHE+CHACHA20";
 
@@ -256,6 +257,15 @@ std::shared_ptr<const TlsContext> TlsKeeper::Current(uint64_t now_ns, bool now) 
 struct TlsStream::Inside {
   std::shared_ptr<const TlsContext> context;
   SslPtr ssl;
+  uint32_t messages_left = kMessagesMax;
+
+  // After the handshake. OpenSSL takes in what TLS says to itself (new keys, above all) without
+  // end, in one call, and each costs it tens of microseconds: who says nothing else is cut.
+  static void OnMessage(int is_write, int, int type, const void*, size_t, SSL* ssl, void* context) {
+    auto& left = static_cast<Inside*>(context)->messages_left;
+    if (is_write != 0 || type != SSL3_RT_HANDSHAKE || left == 0 || --left > 0) return;
+    SSL_set_shutdown(ssl, SSL_get_shutdown(ssl) | SSL_RECEIVED_SHUTDOWN);
+  }
 };
 
 TlsStream::TlsStream(std::shared_ptr<const TlsContext> context, int fd)
@@ -315,6 +325,8 @@ TlsStream::Step TlsStream::Handshake() {
         "the certificate has no usable name: a DNS name, a URI or a common name of 1 to "
         "128 bytes");
   }
+  SSL_set_msg_callback(ssl, Inside::OnMessage);
+  SSL_set_msg_callback_arg(ssl, inside_.get());
   return Step::kDone;
 }
 
@@ -323,7 +335,13 @@ TlsStream::Moved TlsStream::Read(std::span<std::byte> to) {
   Moved moved;
   errno = 0;
   const int result = SSL_read_ex(inside_->ssl.get(), to.data(), to.size(), &moved.bytes);
-  if (result != 1) moved.step = Verdict(result);
+  if (result == 1) {
+    inside_->messages_left = kMessagesMax;
+  } else if (inside_->messages_left == 0) {
+    moved.step = Fail("floods with messages of TLS");
+  } else {
+    moved.step = Verdict(result);
+  }
   return moved;
 }
 
