@@ -72,6 +72,7 @@ class Relayed {
  private:
   static constexpr size_t kBuffer = 64 * 1024;
   static constexpr size_t kFairBytes = 256 * 1024;
+  static constexpr size_t kStepBytes = 4 * 1024;  // what a step counts for at least
   struct Flow {
     std::unique_ptr<std::byte[]> data;
     size_t begin = 0, end = 0;
