@@ -24,11 +24,12 @@ OpWindow::Verdict OpWindow::Begin(const OpRequest& op) {
   return Verdict::kNew;
 }
 
-// True if a later op that began shares a byte with it.
+// True if a later op that began shares a byte with it. One that was dropped or taken back before it
+// ran stands in nobody's way.
 bool OpWindow::IsOvertaken(const OpRequest& op) const {
   for (uint64_t id = op.op_id + 1; id <= highest_; ++id) {
     const Entry& later = At(id);
-    if (later.state == Entry::State::kFree) continue;
+    if (later.state == Entry::State::kFree || later.result.reason == Reason::kCancelled) continue;
     if (op.offset < later.offset + later.length && later.offset < op.offset + op.length) {
       return true;
     }
