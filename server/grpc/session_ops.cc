@@ -85,15 +85,23 @@ void Session::Cancel(Party& party, uint64_t op_id) {
   SkipAnswered();
 }
 
-// An op that has not begun is answered, and remembered, so that it never does.
+// An op that has not begun is answered, and remembered, so that it never does. One that comes again
+// may have begun when it came first: it is not told that it never will.
 void Session::DropWaiting(Party& party, OpRequest& op) {
   if (op.answered) return;
-  if (!op.unnumbered && Refuse(op) == Reason::kNone &&
-      window_.Begin(op) == OpWindow::Verdict::kNew) {
-    window_.End({op.op_id, DataBytes(op), Reason::kCancelled});
-  }
   op.answered = true;
-  Answer(party, op, Reason::kCancelled);
+  Reason reason = Reason::kCancelled;
+  if (!op.unnumbered && Refuse(op) == Reason::kNone) {
+    const OpWindow::Verdict verdict = window_.Begin(op);
+    if (verdict == OpWindow::Verdict::kNew) {
+      window_.End({op.op_id, DataBytes(op), Reason::kCancelled});
+    } else if (verdict == OpWindow::Verdict::kRunning) {
+      reason = Reason::kDiskTimeout;
+    } else if (verdict == OpWindow::Verdict::kEnded && Repeat(party, op, verdict)) {
+      return;
+    }
+  }
+  Answer(party, op, reason);
 }
 
 // It ends with ECANCELED, soon, if it is still queued below.
