@@ -292,9 +292,11 @@ absl::Status Server::OpenGrpc(const Config& config) {
     auto sockets = Listen(address, {config.grpc.insecure_tcp || config.grpc.tls.has_value(),
                                     config.grpc.socket_mode, config.grpc.socket_owner});
     if (!sockets.ok()) return sockets.status();
+    const bool local = address.kind == Address::Kind::kUnix;
+    Turnstile& turnstile = local ? grpc_->local_connections() : grpc_->connections();
     for (auto& socket : *sockets) {
       listeners_.push_back({"grpc", std::make_unique<Listener>(
-                                        reactors_->at(0), std::move(socket), grpc_->connections(),
+                                        reactors_->at(0), std::move(socket), turnstile,
                                         grpc_arrivals_, [this](int fd, Turnstile::Ticket ticket) {
                                           TuneConnection(fd);
                                           grpc_->Enter(fd, DescribePeer(fd), std::move(ticket));

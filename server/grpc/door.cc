@@ -79,10 +79,12 @@ void Loop(::grpc::ServerCompletionQueue& cq) {
 struct Door::Inside {
   Inside(ReactorSet& reactors, Reactor& its_reactor, const ExportDirectory& exports, Epochs& epochs,
          const DoorOptions& its_options, Registry::SettleNbd settle_nbd,
-         absl::AnyInvocable<void()> room)
+         absl::AnyInvocable<void()> its_room)
       : options(its_options),
         here(its_reactor),
-        connections(options.connections, std::move(room)),
+        room(std::move(its_room)),
+        connections(options.connections, [this] { room(); }),
+        local_connections(options.connections, [this] { room(); }),
         registry(reactors, here, exports, epochs, {options.lease_ns, 1000, SessionOptions()},
                  std::move(settle_nbd)),
         host(registry, here) {
@@ -109,7 +111,9 @@ struct Door::Inside {
 
   const DoorOptions options;
   Reactor& here;
+  absl::AnyInvocable<void()> room;
   Turnstile connections;
+  Turnstile local_connections;
   Registry registry;
   Host host;
   std::unique_ptr<ControlServices> control;
@@ -141,11 +145,12 @@ Door::~Door() {
 }
 
 Turnstile& Door::connections() { return inside_->connections; }
+Turnstile& Door::local_connections() { return inside_->local_connections; }
 
 DoorSnapshot Door::Snapshot() const {
   DoorSnapshot to;
   to.name = DoorName(DoorKind::kGrpc);
-  to.connections = inside_->connections.inside();
+  to.connections = uint64_t{inside_->connections.inside()} + inside_->local_connections.inside();
   to.connections_max = inside_->connections.limit();
   to.refused = {{"descriptors", inside_->unseen.value()}};
   if (inside_->relay == nullptr) return to;

@@ -52,7 +52,9 @@ class Door {
   // Starts gRPC and its threads. Any thread, once, before Enter().
   absl::Status Start(Management management);
 
+  // Of TCP, and of unix sockets: strangers who shake hands keep nobody out who comes from here.
   Turnstile& connections();
+  Turnstile& local_connections();
   // What this door says of itself, but for its listeners. Any thread.
   DoorSnapshot Snapshot() const;
   Registry& registry();
