@@ -262,6 +262,7 @@ class Control {
   std::shared_ptr<const Topology> topology_;
   std::map<std::string, uint64_t> changed_;  // "disk NAME" -> revision of its last change
   std::map<std::string, Draining> draining_;
+  std::set<std::string> behind_;  // disks that have grown, and what stands on them has not yet
   std::map<std::string, int64_t> opened_;  // disks, and when; nanoseconds since 1970 UTC
 };
 

@@ -222,7 +222,7 @@ absl::StatusOr<Rescanned> Control::Rescan(const Config& config, const DiskSpec& 
                                absl::StrCat("disk ", Quote(name), ": its size cannot be told"));
   }
   const auto now = static_cast<uint64_t>(found);
-  if (now == before) return Rescanned{Describe(spec), before};
+  if (now == before && !behind_.contains(name)) return Rescanned{Describe(spec), before};
   if (now < before) {
     return absl::FailedPreconditionError(
         absl::StrCat("disk ", Quote(name), " has shrunk from ", before, " to ", now,
@@ -234,7 +234,9 @@ absl::StatusOr<Rescanned> Control::Rescan(const Config& config, const DiskSpec& 
     return absl::AbortedError(absl::StrCat(
         "disk ", Quote(name), ": a request that may change its label is under way: ask again"));
   }
+  behind_.insert(name);
   if (absl::Status status = Apply(config, made_); !status.ok()) return status;
+  behind_.erase(name);
   Touch(EventKind::kDiskChanged, "disk", name, absl::StrCat("has grown to ", now, " bytes"));
   return Rescanned{Describe(spec), before};
 }
