@@ -118,16 +118,16 @@ class Disk final : public Target {
 
   Medium& medium() noexcept { return *medium_; }
   bool idle() const noexcept;
+  uint64_t failed_ns() const noexcept { return flusher_.failed_ns(); }  // when failed() began
+  // When the oldest operation that the device does not answer was given to it; 0: none hangs.
+  uint64_t hung_since_ns() const noexcept {
+    return !in_flight_.empty() && in_flight_.front().expired ? in_flight_.front().started_ns : 0;
+  }
 
   // --- any thread ---
   const std::string& name() const noexcept { return options_.name; }
   // A flush failed: every flush and FUA fails from then on.
   bool failed() const noexcept { return flusher_.failed(); }
-  uint64_t failed_ns() const noexcept { return flusher_.failed_ns(); }
-  // When the oldest operation that the device does not answer was given to it; 0: none hangs.
-  uint64_t hung_since_ns() const noexcept {
-    return !in_flight_.empty() && in_flight_.front().expired ? in_flight_.front().started_ns : 0;
-  }
   const DiskStats& stats() const noexcept { return stats_; }
   const GatherStats& gather_stats() const noexcept { return gather_.stats(); }
   uint64_t flushes() const noexcept {
