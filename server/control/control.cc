@@ -269,7 +269,13 @@ std::shared_ptr<const ExportTable> Control::TableOf(const Config& config,
 
 absl::Status Control::Save(const Config& config, const Made& made) {
   if (house_.state == nullptr) return absl::OkStatus();
-  return house_.state->Save(kStateName, kStateVersion, RenderParts(PartsOf(config, made)));
+  const std::string body = RenderParts(PartsOf(config, made));
+  if (body.size() > StateDir::kBytesMax) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "what is made at run time would take ", body.size(), " bytes in the state, more than ",
+        StateDir::kBytesMax, ": delete something first"));
+  }
+  return house_.state->Save(kStateName, kStateVersion, body);
 }
 
 absl::Status Control::Apply(const Config& wanted, const Made& made) {
