@@ -259,7 +259,8 @@ absl::Status Server::OpenNbd(const NbdConfig& nbd) {
 }
 
 absl::Status Server::OpenGrpc(const Config& config) {
-  auto epochs = rpc::DurableEpochs::Load(*state_, *worker_, reactors_->at(0));
+  epoch_worker_ = std::make_unique<Worker>();
+  auto epochs = rpc::DurableEpochs::Load(*state_, *epoch_worker_, reactors_->at(0));
   if (!epochs.ok()) return epochs.status();
   epochs_ = *std::move(epochs);
   rpc::DoorOptions options;

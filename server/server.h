@@ -100,7 +100,9 @@ class Server {
   Control::Made made_;  // what the state adds to the config
   uint32_t start_ = 0;  // Control::CountStart()
   std::unique_ptr<rpc::Epochs> epochs_;  // null without a gRPC door
-  std::unique_ptr<Worker> worker_;  // runs what is queued before it ends, and posts to reactors
+  // Run what is queued before they end, and post to reactors.
+  std::unique_ptr<Worker> worker_;
+  std::unique_ptr<Worker> epoch_worker_;  // a drive that hangs holds up no writer of another one
   std::unique_ptr<ConfiguredDisks> factory_;
   std::shared_ptr<const Topology> topology_;  // the control plane's while there is one
   std::unique_ptr<LiveExports> exports_;
