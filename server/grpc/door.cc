@@ -39,6 +39,9 @@ constexpr size_t kQuotaBytes = 256 * kMiB;  // of gRPC's own buffers
 constexpr int kQuotaThreads = 16;
 constexpr int kKeptBytes = 32 * 1024 * 1024;              // free memory that an arena keeps
 constexpr auto kShutdownGrace = std::chrono::seconds(1);  // for streams that do not end
+// What gRPC may come to announce to a client in place of kFrameMax: it goes by its estimate of what
+// the way holds, up to HTTP/2's most, and keeps clients to it by itself.
+constexpr uint32_t kFrameAnnouncedMax = (1 << 24) - 1;
 
 // The memory of messages is used again. As the C library does it by itself, most of it goes back to
 // the kernel each time and is faulted in anew: a third of the server's CPU at 64 KiB an op.
@@ -90,7 +93,7 @@ struct Door::Inside {
         host(registry, here) {
     if (!options.tls.has_value()) return;
     RelayOptions relay_options = options.tls->relay;
-    relay_options.frame_max = kFrameMax;
+    relay_options.frame_max = kFrameAnnouncedMax;
     relay = std::make_unique<Relay>(clock, std::move(relay_options), options.tls->context,
                                     host.callers, [this](int fd) { Deliver(fd); });
   }
