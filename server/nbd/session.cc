@@ -35,7 +35,6 @@ Session::Session(Reactor& reactor, Target& target, Negotiated negotiated, const 
       records_(options.requests_max),
       memory_(reactor, target) {
   const Limits& limits = target.limits();
-  terms_.size_bytes = exported_->size_bytes;
   // Who asked for the sizes must obey them; who did not is served as finely as the target can.
   terms_.block_bytes =
       negotiated.block_sizes ? std::max(exported_->min_block_bytes, limits.block) : limits.block;
@@ -166,6 +165,7 @@ bool Session::TakeRequest(bool first_in_line) {
 // Gives the request a record and memory and takes its header from staging, or leaves everything as
 // it was.
 bool Session::Begin(const Request& header, bool first_in_line) {
+  terms_.size_bytes = exported_->size_bytes;  // it may have grown
   Refusal refusal = Check(header, terms_);
   if (draining_) refusal = {ESHUTDOWN, "the server is shutting down"};
   const bool has_effect = header.length > 0 || header.command == Command::kFlush;

@@ -251,7 +251,7 @@ TEST_F(ControlTest, AFileThatHasGrownIsServedLongerWhenItIsLookedAt) {
   EXPECT_EQ(control().GetExport("v")->exported->size_bytes, 8 * kMiB);
 }
 
-TEST_F(ControlTest, WhatGrowsDoesSoUnderItsClientsWhoKeepTheSizeTheyWereTold) {
+TEST_F(ControlTest, WhatGrowsDoesSoUnderItsClientsWhoAreServedToTheNewEnd) {
   ASSERT_TRUE(control().AddDisk({}, FileDisk("d", Path("d"), 4 * kMiB)).ok());
   ASSERT_TRUE(control().CreateVolume({}, ConcatOf("v", {"d"})).ok());
   ASSERT_TRUE(control().CreateVolume({}, SliceOf("s", "v", kMiB, kMiB)).ok());
@@ -267,7 +267,8 @@ TEST_F(ControlTest, WhatGrowsDoesSoUnderItsClientsWhoKeepTheSizeTheyWereTold) {
   ASSERT_EQ(Said(control().GrowVolume({}, "s", 6 * kMiB, {})), "ok");
   EXPECT_EQ(control().events().Since(before, 9).events[0].kind, EventKind::kExportChanged);
   EXPECT_EQ(old.Ask(Command::kWrite, 512), Error::kNone);
-  EXPECT_EQ(old.Ask(Command::kRead, kMiB, 512), Error::kInval);
+  EXPECT_EQ(old.Ask(Command::kRead, 6 * kMiB - 512, 512), Error::kNone);
+  EXPECT_EQ(old.Ask(Command::kRead, 6 * kMiB, 512), Error::kInval);
   auto fresh = house_->Connect();
   ASSERT_TRUE(fresh.Open("s"));
   EXPECT_EQ(fresh.Ask(Command::kWrite, 6 * kMiB - 512, 512), Error::kNone);

@@ -1,0 +1,88 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""An export grows while its server runs, under a file system mounted from it."""
+import os
+
+from rig import HOST, KernelCase, MIB, PORT, SLUICE, main
+
+GRPC = f'{HOST}:10810'
+HOUR = 3600
+
+
+class Growth(KernelCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        if cls.guest:
+            cls.guest.load_nbd()
+
+    def serve_disk(self, size):
+        """A server of one disk, "disk", that is controlled from the host and from the guest."""
+        self.control = f'unix:{self.path("grpc.sock")}'
+        self.serve(config=f'''
+            nbd {{ listen: "{HOST}:{PORT}" insecure_tcp: true }}
+            grpc {{ listen: "{self.control}" listen: "{GRPC}" insecure_tcp: true }}
+            state_dir: "{self.path('state')}"
+            disk {{ name: "disk" path: "{self.image}" create_bytes: {size} }}
+            export {{ name: "disk" volume: "disk" }}''')
+
+    def say(self, *words):
+        """What an operator on the host says to the server."""
+        return self.assert_runs(SLUICE, *map(str, words),
+                                env={**os.environ, 'SLUICE_SERVER': self.control})
+
+    def grow_disk(self, size):
+        os.truncate(self.image, size)
+        self.say('disk', 'rescan', 'disk')
+
+    def mount_ext4(self, export, *options):
+        self.run_in(f'{SLUICE} attach --connections 2 {" ".join(options)} nbd://{HOST}/{export} '
+                    'nbd0\nmkfs.ext4 -q /dev/nbd0; mount /dev/nbd0 /mnt')
+        self.write_tree()
+
+    def assert_follows(self, size):
+        """The device and its file system reach `size`, and what is written there is kept."""
+        self.run_in(f'while (( SECONDS < 30 )); do\n'
+                    f'  [ $(cat /sys/block/nbd0/size) = {size // 512} ] && exit 0; sleep 0.1\n'
+                    f'done; {SLUICE} attached; exit 1')
+        self.run_in('resize2fs /dev/nbd0\nfree=$(df --output=avail -B1M /mnt | tail -1)\n'
+                    'head -c $((free * 9 / 10))M /dev/urandom >/mnt/filler; sync -f /mnt\n'
+                    'sha256sum /mnt/filler >/tmp/filler; echo 3 >/proc/sys/vm/drop_caches\n'
+                    'sha256sum --quiet -c /tmp/filler; rm /mnt/filler')
+        self.check_tree()
+        blocks, block = map(int, self.run_in('stat -f -c "%b %S" /mnt').split())
+        self.assertGreater(blocks * block, size * 9 // 10)
+
+    def detach(self):
+        self.run_in(f'umount /mnt; e2fsck -fn /dev/nbd0; {SLUICE} detach nbd0')
+        self.check_kernel_log()
+
+    def test_an_ext4_follows_a_slice_and_its_disk_as_the_grpc_door_tells(self):
+        self.serve_disk(128 * MIB)
+        self.say('volume', 'create', 'slice', 'part', 'disk', '--offset', '1M', '--size', '64M')
+        self.say('export', 'create', 'part', 'part')
+        self.mount_ext4('part', '--poll', str(HOUR), '--server', GRPC, '--insecure-tcp')
+        self.say('volume', 'grow', 'part', '--size', '96M')
+        self.assert_follows(96 * MIB)
+        self.grow_disk(192 * MIB)
+        self.say('volume', 'grow', 'part', '--size', '191M')
+        self.assert_follows(191 * MIB)
+        self.detach()
+
+    def test_an_ext4_follows_a_rescanned_disk_as_the_grpc_door_tells(self):
+        self.serve_disk(64 * MIB)
+        self.mount_ext4('disk', '--poll', str(HOUR), '--server', GRPC, '--insecure-tcp')
+        self.grow_disk(128 * MIB)
+        self.assert_follows(128 * MIB)
+        self.detach()
+
+    def test_an_ext4_follows_a_rescanned_disk_without_a_grpc_door_by_asking(self):
+        self.serve_disk(64 * MIB)
+        self.mount_ext4('disk', '--poll', '1')
+        self.grow_disk(128 * MIB)
+        self.assert_follows(128 * MIB)
+        self.detach()
+
+
+if __name__ == '__main__':
+    main()
