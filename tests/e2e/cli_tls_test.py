@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""`sluice` on another machine than the server: over mutual TLS, with the rights of a certificate."""
+"""`sluice` on another machine than the server: over mutual TLS, with a certificate's rights."""
 import os
 from unittest import mock
 
