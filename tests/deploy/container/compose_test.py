@@ -103,4 +103,4 @@ class Compose(Case):
 
 
 if __name__ == '__main__':
-    main(seconds=580)
+    main(seconds=1180)

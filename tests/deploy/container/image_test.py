@@ -164,4 +164,4 @@ class Image(Case):
 
 
 if __name__ == '__main__':
-    main(seconds=580)
+    main(seconds=1180)

@@ -109,4 +109,4 @@ class Kube(Case):
 
 
 if __name__ == '__main__':
-    main(seconds=580)
+    main(seconds=1180)

@@ -81,6 +81,7 @@ class Container:
 
     def __init__(self, name, image, *command, options=(), wait_for='ready '):
         self.name = f'sluice-test-{name}'
+        self.remove()  # what an interrupted run left
         podman('run', '-d', '--name', self.name, *options, image, *command)
         try:
             if wait_for:
@@ -98,7 +99,7 @@ class Container:
         self.remove()
 
     def remove(self):
-        podman('rm', '-f', '-v', '-t', '5', self.name)
+        podman('rm', '-f', '-i', '-v', '-t', '5', self.name)
 
     def log(self):
         return log(self.name)

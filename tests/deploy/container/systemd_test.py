@@ -22,13 +22,14 @@ SOCKETS = ('sluiced.socket', 'sluiced-grpc.socket')
 DROP_IN = '/run/systemd/system/sluiced.service.d/test.conf'
 EXPOSURE_MAX = 2.0
 # What lintian may say: of scripts that debhelper or cpack would write otherwise, of one path for
-# all architectures, of a command that has --help for a manual.
-TOLERATED = {'maintainer-script-calls-systemctl', 'maintscript-calls-ldconfig', 'no-manual-page',
-             'pkg-config-unavailable-for-cross-compilation'}
+# all architectures, of a unit that is wanted before remote file systems are mounted.
+TOLERATED = {'maintainer-script-calls-systemctl', 'maintscript-calls-ldconfig',
+             'pkg-config-unavailable-for-cross-compilation',
+             'systemd-service-file-refers-to-unusual-wantedby-target'}
 
 
 def packages(folder):
-    run('cpack', '-G', 'DEB', '-B', folder, cwd=podman.BUILD, timeout=250)
+    run('cpack', '-G', 'DEB', '-B', folder, cwd=podman.BUILD, timeout=500)
     shutil.rmtree(os.path.join(folder, '_CPack_Packages'))
 
 
@@ -176,6 +177,8 @@ class Systemd(Case):
         m.execute('test', '-s', '/var/lib/sluice/disk0.img')
         self.assertEqual(m.systemctl('is-system-running').strip(), 'running')
 
+
+class Lint(Case):
     def test_lintian_finds_no_more_than_it_may(self):
         packages(self.path('debs'))
         debs = [os.path.join(self.path('debs'), x) for x in os.listdir(self.path('debs'))]
@@ -185,4 +188,4 @@ class Systemd(Case):
 
 
 if __name__ == '__main__':
-    main(seconds=580)
+    main(seconds=1180)
