@@ -19,6 +19,7 @@ import manifests  # pylint: disable=wrong-import-position
 
 POD = 'sluice-test-kube'
 CLAIM = 'sluice-test-kube-data'
+NETWORK = 'podman-default-kube-network'  # podman makes it for the first pod
 
 
 def setUpModule():
@@ -83,6 +84,8 @@ class Kube(Case):
     def clean_up():
         podman.podman('pod', 'rm', '-f', '-i', POD)
         podman.podman('volume', 'rm', '-f', CLAIM, f'{POD}-config')
+        if podman.exists('network', NETWORK) and not podman.podman('pod', 'ls', '-q'):
+            podman.podman('network', 'rm', NETWORK)
 
     def play(self):
         podman.podman('kube', 'play', '--seccomp-profile-root', self.tmp, self.pod)
