@@ -19,8 +19,9 @@ ASIDE = os.path.join(TREE, 'build/aside')
 MADE = ('build/quickstart/disk.img', 'demo.img', 'copy.img')  # by the README's commands
 
 
-# Fences and who runs what is in them: nobody (it is shown), this suite, tests/deploy/container.
-FENCES = {'text', 'yaml', 'sh', 'sh container', 'sh machine'}
+# Fences and who runs what is in them: nobody (it is shown), this suite, tests/deploy/container,
+# tests/kernel.
+FENCES = {'text', 'yaml', 'sh', 'sh container', 'sh machine', 'sh kernel'}
 
 
 def commands():
