@@ -97,6 +97,8 @@ void Session::DropWaiting(Party& party, OpRequest& op) {
       window_.End({op.op_id, DataBytes(op), Reason::kCancelled});
     } else if (verdict == OpWindow::Verdict::kRunning) {
       reason = Reason::kDiskTimeout;
+    } else if (verdict == OpWindow::Verdict::kForgotten) {
+      reason = Reason::kOutOfWindow;
     } else if (verdict == OpWindow::Verdict::kEnded && Repeat(party, op, verdict)) {
       return;
     }

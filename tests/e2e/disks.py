@@ -41,21 +41,27 @@ class Nbdkit:
         self.process = subprocess.Popen(
             ['nbdkit', '-f', '--exit-with-parent', '-U', self.socket, *arguments],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.mounts = []  # processes that serve files from it
         eventually(lambda: os.path.exists(self.socket), what='nbdkit')
 
-    def stall(self):
-        """Every request it has or gets stays unanswered until resume()."""
-        self.process.send_signal(signal.SIGSTOP)
-        eventually(lambda: set(self._thread_states()) == {'T'}, what='nbdkit stops')
+    def stall(self, mounts=False):
+        """Every request it has or gets stays unanswered until resume(); with `mounts`, so does
+        whatever the file systems on it are asked."""
+        for process in [self.process, *(self.mounts if mounts else ())]:
+            process.send_signal(signal.SIGSTOP)
+            eventually(lambda pid=process.pid: set(self._thread_states(pid)) == {'T'},
+                       what='its stop')
 
-    def _thread_states(self):
-        tasks = f'/proc/{self.process.pid}/task'
+    @staticmethod
+    def _thread_states(pid):
+        tasks = f'/proc/{pid}/task'
         for task in os.listdir(tasks):
             with open(f'{tasks}/{task}/stat', encoding='ascii') as f:
                 yield f.read().rsplit(') ', 1)[1][0]
 
     def resume(self):
-        self.process.send_signal(signal.SIGCONT)
+        for process in (*self.mounts, self.process):
+            process.send_signal(signal.SIGCONT)
 
     def __enter__(self):
         return self
@@ -73,6 +79,7 @@ def fuse_file(folder, nbdkit):
     os.makedirs(mount)
     process = subprocess.Popen(['nbdfuse', mount + '/disk', '--unix', nbdkit.socket],
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    nbdkit.mounts.append(process)
     try:
         eventually(lambda: os.path.exists(mount + '/disk'), what='nbdfuse')
         yield mount + '/disk'

@@ -10,10 +10,10 @@ import time
 import grpc
 import rpc
 import wire
-from disks import Nbdkit, fuse_file
-from rpc import Channel, Failed, READ_ONLY, SHARED, block, read_op, write_op
+from disks import Nbdkit, fuse_file, loop_device, mounted
+from rpc import Channel, Failed, READ_ONLY, READ_WRITE, SHARED, block, read_op, write_op
 from server import Server, refuses
-from suite import Case, KIB, MIB, SHORT, eventually, main, pattern, sparse_file
+from suite import Case, KIB, MIB, SHORT, eventually, main, pattern, run, sparse_file
 from wire import Closed, ERR_POLICY, connect
 
 OK = 'UNSPECIFIED'  # an ErrorReason's name: no error
@@ -259,6 +259,61 @@ class Ends(Rpc):
         self.assertEqual(stream.results(1)[2][0], 'CANCELLED')
         nbdkit.resume()
         self.assertEqual(stream.results(1)[1][0], OK)
+
+
+class Epochs(Rpc):
+    """What hangs below one export, or below the state, keeps nobody out of the others."""
+
+    def config(self, disk):
+        return f'''
+            nbd {{ listen: "127.0.0.1:0" }} grpc {{ listen: "unix:{self.path("grpc.sock")}" }}
+            state_dir: "{self.path("state")}"
+            disk {{ name: "other" {disk} }} export {{ name: "other" volume: "other" }}
+            disk {{ name: "ram" memory_bytes: {MIB} }} export {{ name: "ram" volume: "ram" }}'''
+
+    def start(self, disk='memory_bytes: 1048576'):
+        server = self.enterContext(Server(config=self.config(disk)))
+        return server, self.enterContext(Channel(server))
+
+    def test_a_writer_is_admitted_while_another_drive_hangs(self):
+        nbdkit = self.enterContext(Nbdkit(self.tmp, 'memory', '16M'))
+        file = self.enterContext(fuse_file(self.tmp, nbdkit))
+        _, channel = self.start(f'path: "{file}"')
+        self.addCleanup(nbdkit.resume)
+        hung = channel.open('other', mode=READ_ONLY)
+        key = {'session_id': hung.answer.session_id, 'epoch': hung.epoch}
+        time.sleep(1.1)  # what the kernel knows of the file is no longer good
+        nbdkit.stall(mounts=True)
+        extents = hung.block.GetBlockStatus(block.GetBlockStatusRequest(
+            **key, offset_bytes=0, length_bytes=16 * MIB), timeout=60)
+        time.sleep(0.3)
+        self.assertEqual(channel.open('ram').epoch, 1)
+        self.assertFalse(extents.done())
+        nbdkit.resume()
+        self.assertGreater(len(list(extents)), 0)
+
+    def test_a_state_folder_that_hangs_keeps_out_new_writers_alone(self):
+        self.need_root()
+        image = sparse_file(self.path('state.img'), 16 * MIB)
+        run('mke2fs', '-q', '-t', 'ext4', image)
+        folder = self.enterContext(mounted(self.enterContext(loop_device(image)),
+                                           self.path('state')))
+        server, channel = self.start()
+        old = channel.open('other', client='old', mode=SHARED)
+        nbd = self.enterContext(connect(server.address, 'other'))
+        run('fsfreeze', '-f', folder)
+        try:
+            opening = channel.block.OpenVolume.future(block.OpenVolumeRequest(
+                export_name='ram', client_id='new', access_mode=READ_WRITE), timeout=60)
+            time.sleep(0.3)
+            old.write(0, bytes(4096))
+            self.assertEqual(channel.open('other', client='r', mode=READ_ONLY).read(0, 512),
+                             bytes(512))
+            self.assertEqual(nbd.read(0, 512), bytes(512))
+            self.assertFalse(opening.done())
+        finally:
+            run('fsfreeze', '-u', folder)
+        self.assertEqual(opening.result().epoch, 1)
 
 
 class BothDoors(Rpc):

@@ -136,6 +136,16 @@ class Door(Tls):
             connection.close()
         eventually(lambda: self.opens(server), what='room again')
 
+    def test_strangers_who_shake_hands_keep_nobody_out_who_comes_from_this_machine(self):
+        server = self.serve(more='connections: 4 connections_per_host: 8')
+        for _ in range(8):
+            self.enterContext(socket.create_connection(self.address(server)))
+        time.sleep(0.3)
+        began = time.monotonic()
+        with Channel(server) as local:
+            local.open(client='operator').write(0, bytes(512))
+        self.assertLess(time.monotonic() - began, 5, 'before their handshakes were cut')
+
     def opens(self, server):
         try:
             self.channel(server).open(mode=READ_ONLY)

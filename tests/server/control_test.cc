@@ -251,6 +251,49 @@ TEST_F(ControlTest, AFileThatHasGrownIsServedLongerWhenItIsLookedAt) {
   EXPECT_EQ(control().GetExport("v")->exported->size_bytes, 8 * kMiB);
 }
 
+TEST_F(ControlTest, ARescanThatFailedMidwayIsDoneByTheNextOne) {
+  ASSERT_TRUE(control().AddDisk({}, FileDisk("d", Path("d"), 4 * kMiB)).ok());
+  ASSERT_TRUE(control().CreateVolume({}, ConcatOf("v", {"d"})).ok());
+  ASSERT_TRUE(control().CreateExport({}, ExportOf("v", "v")).ok());
+  std::filesystem::resize_file(Path("d"), 8 * kMiB);
+  std::filesystem::create_directory(folder_ + "/state/served.new");  // nothing can be saved
+  EXPECT_THAT(Said(control().RescanDisk({}, "d")), HasSubstr("served.new"));
+  EXPECT_EQ(control().GetExport("v")->exported->size_bytes, 4 * kMiB);
+  std::filesystem::remove(folder_ + "/state/served.new");
+  ASSERT_EQ(Said(control().RescanDisk({}, "d")), "ok");
+  EXPECT_EQ(control().GetVolume("v")->limits.size, 8 * kMiB);
+  EXPECT_EQ(control().GetExport("v")->exported->size_bytes, 8 * kMiB);
+}
+
+TEST_F(ControlTest, WhatTheStateCannotHoldIsRefusedAndChangesNothing) {
+  std::string name;
+  for (int i = 0; i < 64; ++i) name += "\xc3\xa9";  // one byte is four in the state
+  ExportConfig large = ExportOf("", "base");
+  large.allow.assign(1024, name);
+  Config full;
+  for (size_t i = 0; i < 30; ++i) {
+    full.exports.push_back(large);
+    full.exports.back().name = "e" + std::to_string(i);
+  }
+  house_.reset();
+  {
+    const auto state = *StateDir::Open(folder_ + "/state");
+    ASSERT_TRUE(state->Load("served", 1).ok());
+    ASSERT_EQ(Said(state->Save("served", 1, RenderParts(full))), "ok");
+  }
+  Start();
+  absl::Status status;
+  size_t there = control().ListExports().size();
+  for (; status.ok() && there < 40; ++there) {
+    large.name = "e" + std::to_string(there);
+    status = control().CreateExport({}, large).status();
+  }
+  EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+  EXPECT_THAT(Said(status), HasSubstr("delete something first"));
+  EXPECT_EQ(control().ListExports().size(), there - 1);
+  EXPECT_EQ(Said(control().DeleteExport({}, "e0", false)), "ok");
+}
+
 TEST_F(ControlTest, WhatGrowsDoesSoUnderItsClientsWhoAreServedToTheNewEnd) {
   ASSERT_TRUE(control().AddDisk({}, FileDisk("d", Path("d"), 4 * kMiB)).ok());
   ASSERT_TRUE(control().CreateVolume({}, ConcatOf("v", {"d"})).ok());

@@ -184,6 +184,28 @@ TEST_F(RelayTest, AnOffenderIsToldClosedAndKeptOut) {
   EXPECT_EQ(good->Receive(Greeting().size()), Greeting());
 }
 
+TEST_F(RelayTest, WhoFloodsWithNewKeysIsCut) {
+  const auto offender = Connect("vm7");
+  const auto good = Connect("ops");
+  ASSERT_TRUE(offender->shaken());
+  offender->UpdateKeys(1000);
+  EXPECT_TRUE(Becomes([&] { return turnstile_.inside() == 1; }));
+  EXPECT_TRUE(good->Send(Greeting()));
+  EXPECT_EQ(good->Receive(Greeting().size()), Greeting());
+}
+
+TEST_F(RelayTest, NewKeysBetweenDataAreNoOffence) {
+  const auto client = Connect("vm7");
+  EXPECT_TRUE(client->Send(Greeting()));
+  EXPECT_EQ(client->Receive(Greeting().size()), Greeting());
+  const std::string frame = FrameOf(kData, 0, 1, 100);
+  for (int i = 0; i < 50; ++i) {
+    client->UpdateKeys(2);
+    ASSERT_TRUE(client->Send(frame));
+    ASSERT_EQ(client->Receive(frame.size()), frame);
+  }
+}
+
 TEST_F(RelayTest, WhoDoesNotReadIsNotReadFor) {
   const auto client = Connect("vm7");
   const std::string talk = Greeting() + Talk(500);  // 16 MiB, many times what all buffers hold

@@ -56,6 +56,88 @@ TEST_F(SessionEndsTest, ACancelledOpThatComesAgainIsAnsweredFromMemory) {
   EXPECT_THAT(stream.results.back(), Pair(2, Reason::kCancelled));
 }
 
+TEST_F(SessionEndsTest, AnEarlierOpRunsThoughALaterOneOnItsBytesWasCancelled) {
+  Stream& stream = New();
+  Send(stream, {Write(2, 0)});
+  Cancel(stream, 2);
+  Send(stream, {Write(1, 0)});
+  Serve();
+  EXPECT_THAT(stream.results, ElementsAre(Pair(2, Reason::kCancelled), Pair(1, Reason::kNone)));
+}
+
+// What waits once more may have begun when it came first: nobody is told that it never did.
+
+TEST_F(SessionEndsTest, ACancelledRepeatOfARunningOpHasAnUnknownOutcome) {
+  AllowOne();
+  Stream& first = New();
+  Stream& second = New();
+  Send(first, {Write(1, 0)});
+  Send(second, {Write(1, 0)});
+  Cancel(second, 1);
+  EXPECT_THAT(second.results, ElementsAre(Pair(1, Reason::kDiskTimeout)));
+  Serve();
+  EXPECT_THAT(first.results, ElementsAre(Pair(1, Reason::kNone)));
+  EXPECT_THAT(disk_->offsets(), ElementsAre(0));
+}
+
+TEST_F(SessionEndsTest, ACancelledRepeatOfADoneOpIsAnsweredFromMemory) {
+  AllowOne();
+  Stream& stream = New();
+  Send(stream, {Write(1, 0)});
+  Serve(ENOSPC);
+  Send(stream, {Write(2, 4096), Write(1, 0)});
+  Cancel(stream, 1);
+  EXPECT_THAT(stream.results, ElementsAre(Pair(1, Reason::kNoSpace), Pair(1, Reason::kNoSpace)));
+}
+
+TEST_F(SessionEndsTest, ACancelledRepeatOfAForgottenOpIsToldThatItIsForgotten) {
+  AllowOne();
+  Stream& stream = New();
+  Send(stream, {Write(1, 0)});
+  Serve();
+  On([&] { session_->Acknowledge(1); });
+  Send(stream, {Write(2, 4096), Write(1, 0)});
+  Cancel(stream, 1);
+  EXPECT_THAT(stream.results, ElementsAre(Pair(1, Reason::kNone), Pair(1, Reason::kOutOfWindow)));
+}
+
+TEST_F(SessionEndsTest, ACancelledReadThatWasDoneBeforeMayComeAgain) {
+  AllowOne();
+  Stream& stream = New();
+  Send(stream, {Read(1, 0)});
+  Serve();
+  Send(stream, {Write(2, 4096), Read(1, 0)});
+  Cancel(stream, 1);
+  EXPECT_THAT(stream.results.back(), Pair(1, Reason::kCancelled));
+  Serve();
+  Send(stream, {Read(1, 0)});
+  Serve();
+  EXPECT_THAT(stream.results.back(), Pair(1, Reason::kNone));
+}
+
+TEST_F(SessionEndsTest, AReadOfTheDoorsOwnIsDroppedAndNotRemembered) {
+  AllowOne();
+  Stream& stream = New();
+  OpRequest own = Timed(Read(0, 4096), 100);
+  own.unnumbered = true;
+  Send(stream, {Write(1, 0), own});
+  Advance(100);
+  EXPECT_THAT(stream.results, ElementsAre(Pair(0, Reason::kCancelled)));
+  Serve();
+  EXPECT_THAT(disk_->offsets(), ElementsAre(0));
+}
+
+TEST_F(SessionEndsTest, AMalformedOpThatIsCancelledIsNotRemembered) {
+  AllowOne();
+  Stream& stream = New();
+  Send(stream, {Write(1, 0), Write(2, 1)});  // not aligned
+  Cancel(stream, 2);
+  Serve();
+  Send(stream, {Write(2, 4096)});
+  Serve();
+  EXPECT_THAT(stream.results.back(), Pair(2, Reason::kNone));
+}
+
 TEST_F(SessionEndsTest, ACancelTakesBackWhatIsQueuedBelow) {
   Stream& stream = New();
   Send(stream, {Write(1, 0)});

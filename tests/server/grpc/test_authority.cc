@@ -98,6 +98,13 @@ bool TlsClient::Send(const std::string& bytes) {
   return SSL_write_ex(ssl_, bytes.data(), bytes.size(), &sent) == 1 && sent == bytes.size();
 }
 
+void TlsClient::UpdateKeys(int times) {
+  for (int i = 0; i < times; ++i) {
+    SSL_key_update(ssl_, SSL_KEY_UPDATE_NOT_REQUESTED);
+    if (SSL_do_handshake(ssl_) != 1) return;
+  }
+}
+
 std::string TlsClient::Receive(size_t count) {
   std::string bytes(count, '\0');
   size_t have = 0;

@@ -43,6 +43,8 @@ class TlsClient {
 
   bool shaken() const { return shaken_; }
   bool Send(const std::string& bytes);
+  // Tells the server so often that new keys are used from now on (RFC 8446, 4.6.3).
+  void UpdateKeys(int times);
   // So many bytes, or what came before the end.
   std::string Receive(size_t count);
 

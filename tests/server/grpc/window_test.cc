@@ -123,6 +123,14 @@ TEST(OpWindow, ARunningLaterOpOvertakesToo) {
   EXPECT_EQ(window.Begin(Write(8, 0, 512)), Verdict::kOvertaken);
 }
 
+TEST(OpWindow, AnOpThatNeverRanOvertakesNobody) {
+  OpWindow window(16);
+  RunOp(window, Write(7, 4096, 4096), ECANCELED);
+  EXPECT_EQ(window.Begin(Write(5, 4096, 512)), Verdict::kNew);
+  RunOp(window, Write(8, 0, 512), EIO);  // may have changed bytes
+  EXPECT_EQ(window.Begin(Write(6, 0, 512)), Verdict::kOvertaken);
+}
+
 TEST(OpWindow, WhatIsForgottenForNowMayComeAgain) {
   OpWindow window(8);
   EXPECT_EQ(window.Begin(Write(1)), Verdict::kNew);
