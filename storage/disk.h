@@ -189,6 +189,7 @@ class Disk final : public Target {
   // Taking back (disk_failing.cc).
   void CancelRider(Bio& rider) noexcept;
   void CheckTimeouts() noexcept;
+  static void ExpireBio(Bio& bio, int why, void* disk) noexcept;
   size_t ExpireSlots(uint64_t before_ns) noexcept;
   void FailStalled(uint64_t before_ns) noexcept;
   void FailQueued() noexcept;

@@ -134,7 +134,8 @@ void Disk::EndBio(Bio& bio, int error) noexcept {
   if (IsWriteType(bio.op)) {
     guard_.Leave(bio, [this](Bio& next) { Plug(next); });
   }
-  if (error != 0 && error != ECANCELED) LogError(bio, error);
+  const bool expired = bio.error != 0;  // nothing else sets it here
+  if (error != 0 && error != ECANCELED && !expired) LogError(bio, error);
   bio.resid = error != 0 ? bio.length : 0;
   Done(bio, error);
 }

@@ -49,14 +49,20 @@ void Disk::CheckTimeouts() noexcept {
   const uint64_t now_ns = home_->now_ns();
   const uint64_t before_ns = now_ns > options_.io_timeout_ns ? now_ns - options_.io_timeout_ns : 0;
   const size_t slots = ExpireSlots(before_ns);
-  const bool slow = slow_.ExpireBefore(before_ns);
-  const bool flush = flusher_.ExpireBefore(before_ns);
+  const bool slow = slow_.ExpireBefore(before_ns, ExpireBio);
+  const bool flush = flusher_.ExpireBefore(before_ns, ExpireBio);
   FailStalled(before_ns);
   const bool wants_more = free_.empty() || deferred_ != nullptr || !stalled_.empty();
   const bool hangs = slots > 0 || slow || flush;
   if (hangs && slots == in_flight_.size() && wants_more) FailQueued();
   if (hangs) FailWaiting(before_ns);
   if (!idle()) home_->Arm(timeout_, now_ns + options_.io_timeout_ns / 4);
+}
+
+// Told and counted here: its end, should it come, is no other error (EndBio).
+void Disk::ExpireBio(Bio& bio, int why, void* disk) noexcept {
+  static_cast<Disk*>(disk)->LogError(bio, why);
+  Expire(bio, EIO);
 }
 
 // Answers the requests of operations that hang; returns how many of these there are.
@@ -67,8 +73,7 @@ size_t Disk::ExpireSlots(uint64_t before_ns) noexcept {
     ++hung;
     if (slot.expired) continue;
     slot.expired = true;
-    LogError(*slot.run, ETIMEDOUT);
-    ForEachRider(*slot.run, [](Bio& bio) { Expire(bio, EIO); });
+    ForEachRider(*slot.run, [this](Bio& bio) { ExpireBio(bio, ETIMEDOUT, this); });
     LetGo(slot);
   }
   return hung;

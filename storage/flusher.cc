@@ -59,13 +59,13 @@ void Flusher::OnDone() noexcept {
   EndAll(covered_, failed() ? EIO : 0);
 }
 
-bool Flusher::ExpireBefore(uint64_t before_ns) noexcept {
+bool Flusher::ExpireBefore(uint64_t before_ns, Ended expire) noexcept {
   if (!in_flight_ || started_ns_ >= before_ns) return false;
   if (!expired_) {
     expired_ = true;
     Fail();
     Log(LogLevel::kError, "flush hangs; every flush and FUA on this disk fails until a restart");
-    for (Bio& bio : covered_) Expire(bio, EIO);
+    for (Bio& bio : covered_) expire(bio, ETIMEDOUT, context_);
   }
   FailWaiting();
   return true;

@@ -40,9 +40,9 @@ class Flusher {
   uint64_t failed_ns() const noexcept { return failed_ns_; }  // when; the reactor's time
   bool idle() const noexcept { return waiting_.empty() && covered_.empty(); }
 
-  // For the io-timeout: a flush that is under way since before `before_ns` has failed; whom it
-  // keeps waiting is answered with EIO, now, by Expire(). True if there is one.
-  bool ExpireBefore(uint64_t before_ns) noexcept;
+  // For the io-timeout: a flush that is under way since before `before_ns` has failed; `expire`
+  // answers whom it keeps waiting, now. True if there is one.
+  bool ExpireBefore(uint64_t before_ns, Ended expire) noexcept;
   // Ends with EIO what no flush was submitted for.
   void FailWaiting() noexcept { EndAll(waiting_, EIO); }
 

@@ -214,11 +214,11 @@ void SlowPath::End(int error) noexcept {
   ended_(bio, error, context_);
 }
 
-bool SlowPath::ExpireBefore(uint64_t before_ns) noexcept {
+bool SlowPath::ExpireBefore(uint64_t before_ns, Ended expire) noexcept {
   if (!in_flight_ || started_ns_ >= before_ns) return false;
   if (!expired_) {
     expired_ = true;
-    Expire(*current_, EIO);
+    expire(*current_, ETIMEDOUT, context_);
   }
   FailWaiting();
   return true;

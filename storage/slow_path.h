@@ -41,9 +41,9 @@ class SlowPath {
   bool refused() const noexcept { return ready_; }
 
   // For the io-timeout: the request at the medium, if it was begun before `before_ns`, is answered
-  // with EIO by Expire(), and goes no further when the medium gives it back; those behind it fail.
-  // True if there is one.
-  bool ExpireBefore(uint64_t before_ns) noexcept;
+  // by `expire`, and goes no further when the medium gives it back; those behind it fail. True if
+  // there is one.
+  bool ExpireBefore(uint64_t before_ns, Ended expire) noexcept;
   // Ends with EIO what is not at the medium.
   void FailWaiting() noexcept;
 

@@ -268,6 +268,37 @@ TEST(DiskTimeout, NothingIsSentAgainForARequestThatWasAnswered_R15) {
   }
 }
 
+// What the counters say before the medium gave anything back, and after.
+void ExpectTimedOut(DiskRig& rig, uint64_t requests) {
+  rig.Wait(kTimeout + 2 * kSecond);
+  const ErrorCounts& errors = rig.disk->stats().errors;
+  EXPECT_EQ(errors.of(ETIMEDOUT), requests);
+  EXPECT_EQ(errors.total(), requests);
+  rig.medium->Release();
+  rig.Settle();
+  EXPECT_EQ(errors.of(ETIMEDOUT), requests);
+  EXPECT_EQ(errors.total(), requests);
+}
+
+TEST(DiskTimeout, EachRequestThatHangsIsOneError) {
+  DiskRig rig(Depth(32, kTimeout));
+  rig.medium->Hold();
+  rig.Send({&rig.Write(0, kBlock), &rig.Write(kBlock, kBlock)});  // a carrier
+  rig.Send(rig.Write(8 * kBlock, kBlock));
+  rig.Send(rig.Flush());
+  ASSERT_EQ(rig.UnderWay(), 3u);
+  ExpectTimedOut(rig, 4);
+}
+
+TEST(DiskTimeout, ARequestThatHangsInTheSlowPathIsOneError) {
+  RigOptions options = Depth(32, kTimeout);
+  options.medium.limits.block = options.medium.limits.physical_block = kPage;
+  DiskRig rig(options);
+  rig.medium->Hold();
+  rig.Send(rig.Write(0, kBlock));
+  ExpectTimedOut(rig, 1);
+}
+
 TEST(DiskTimeout, AFlushThatHangsHasFailedForGood_R6) {
   DiskRig rig(Depth(32, kTimeout));
   rig.medium->Hold(sim::OpBit(Op::kFlush));
