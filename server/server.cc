@@ -181,6 +181,7 @@ rpc::ServerFacts Server::FactsOf(const Config& config) {
   facts.instance = RandomText();
   facts.began_unix_ns = UnixNowNs();
   if (!config.nbd.listen.empty()) facts.features.push_back("nbd");
+  if (!config.http.listen.empty()) facts.features.push_back("http");
   facts.features.insert(facts.features.end(), {"io-stream", "unary-io", "block-status", "verify",
                                                "crc32c", "sessions", "disks", "volumes", "exports",
                                                "events", "stats", "slice", "concat", "stripe"});

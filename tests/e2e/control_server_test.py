@@ -135,9 +135,14 @@ class TheServer(Controlled):
         self.assertFalse(info.draining)
         self.assertIn('add-path-disks', info.features)
         self.assertIn('nbd', info.features)
+        self.assertNotIn('http', info.features)
         self.assertEqual(info.limits.grpc_connections, 100)
         before = info.instance
         self.assertNotEqual(self.restart().server.GetServerInfo().instance, before)
+
+    def test_it_tells_of_its_http_door(self):
+        self.start('http { listen: "127.0.0.1:0" }')
+        self.assertIn('http', self.channel.server.GetServerInfo().features)
 
     def test_the_log_level_changes_at_once(self):
         self.start()
