@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""deploy/packages: what the image is given is what the programs in it link."""
+"""deploy/packages: what the image is given is what the programs in it link, no less and no more."""
 import functools
 import os
 import re
@@ -9,6 +9,7 @@ import subprocess
 from server import BINARY
 from suite import Case, main, run
 
+PROGRAMS = ('sluiced', 'sluice')
 TREE = os.path.realpath(os.path.join(os.path.dirname(__file__), '../..'))
 
 
@@ -52,10 +53,14 @@ def owners(program):
 class ImagePackages(Case):
     def test_what_is_linked_is_installed(self):
         there = closure([*section('image'), 'apt', 'base-files', 'dpkg'])  # in every base image
-        for program in ('sluiced', 'sluice'):
+        for program in PROGRAMS:
             linked = owners(program)
             self.assertGreater(len(linked), 3)
             self.assertLessEqual(linked, there, f'{program}: add to [image] of deploy/packages')
+
+    def test_nothing_is_installed_that_none_of_them_links(self):
+        linked = set().union(*map(owners, PROGRAMS))
+        self.assertLessEqual(set(section('image')), linked, 'strike it from [image]')
 
 
 if __name__ == '__main__':
