@@ -240,6 +240,7 @@ std::optional<ConfigProblem> FromMessage(const std::string& key, const v1::Volum
     case v1::Volume::kConcat:
       to.kind = VolumeSpec::Kind::kConcat;
       to.legs = {from.concat().leg().begin(), from.concat().leg().end()};
+      to.leg_bytes = {from.concat().leg_bytes().begin(), from.concat().leg_bytes().end()};
       return {};
     case v1::Volume::kStripe:
       to.kind = VolumeSpec::Kind::kStripe;
@@ -299,6 +300,8 @@ void ToMessage(const VolumeSpec& from, v1::Volume& to) {
       break;
     case VolumeSpec::Kind::kConcat:
       to.mutable_concat()->mutable_leg()->Assign(from.legs.begin(), from.legs.end());
+      to.mutable_concat()->mutable_leg_bytes()->Assign(from.leg_bytes.begin(),
+                                                       from.leg_bytes.end());
       break;
     case VolumeSpec::Kind::kStripe:
       to.mutable_stripe()->mutable_leg()->Assign(from.legs.begin(), from.legs.end());

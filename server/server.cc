@@ -145,6 +145,10 @@ absl::Status Server::Build(Config config) {
   auto topology = Topology::Build(config.topology, count, *factory_);
   if (!topology.ok()) return topology.status();
   topology_ = *std::move(topology);
+  if (state_ != nullptr) {
+    auto status = Control::SaveBuilt(*state_, config, made_, *topology_);
+    if (!status.ok()) return status;
+  }
 
   std::vector<ExportTable::Entry> entries;
   for (const ExportConfig& each : config.exports) {

@@ -101,6 +101,27 @@ absl::StatusOr<std::unique_ptr<const Geometry>> MakeGeometry(const VolumeSpec& s
   return geometry;
 }
 
+// Cuts the legs of a concat, which have `sizes`, to what it has of them, and says that in `spec`.
+absl::Status CutLegs(VolumeSpec& spec, std::vector<uint64_t>& sizes, uint32_t block) {
+  if (spec.kind != VolumeSpec::Kind::kConcat) return absl::OkStatus();
+  for (size_t i = 0; i + 1 < spec.legs.size(); ++i) {
+    if (i == spec.leg_bytes.size()) spec.leg_bytes.push_back(AlignDown(sizes[i], block));
+    const uint64_t bytes = spec.leg_bytes[i];
+    if (!IsAligned(bytes, block)) {
+      return Wrong(spec, "leg_bytes",
+                   absl::StrCat(bytes, " of \"", spec.legs[i], "\" is no multiple of ", block,
+                                ", the block size of its legs"));
+    }
+    if (sizes[i] < bytes) {
+      return Wrong(spec, "leg_bytes",
+                   absl::StrCat("\"", spec.legs[i], "\" has ", sizes[i], " bytes, less than the ",
+                                bytes, " that the volume has of it: make it as long as it was"));
+    }
+    sizes[i] = bytes;
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckChildren(const VolumeSpec& spec,
                            const std::vector<std::shared_ptr<Target>>& legs) {
   size_t children = 0;
@@ -114,8 +135,8 @@ absl::Status CheckChildren(const VolumeSpec& spec,
 absl::Status WouldMove(absl::string_view volume, absl::string_view leg) {
   return absl::FailedPreconditionError(
       absl::StrCat("volume \"", volume, "\": leg \"", leg,
-                   "\" would grow, and what lies behind it move: only the last leg of a concat "
-                   "may grow"));
+                   "\" would have another size, and what lies behind it move: only the last leg of "
+                   "a concat may grow"));
 }
 
 // The same volume, or a slice that is longer now.
@@ -247,22 +268,26 @@ class Topology::Builder {
   }
 
   absl::Status AddVolume(size_t index) {
-    const VolumeSpec& spec = spec_.volumes[index];
+    VolumeSpec spec = spec_.volumes[index];
     Node node;
-    node.spec = spec;
     std::vector<uint64_t> sizes;
     for (const std::string& leg : spec.legs) {
       node.legs.push_back(made_->Share(leg));
       sizes.push_back(made_->FindNode(leg)->size);
     }
     if (absl::Status status = CheckChildren(spec, node.legs); !status.ok()) return status;
-    auto geometry = MakeGeometry(spec, sizes, BlockOver(node.legs));
+    const uint32_t block = BlockOver(node.legs);
+    if (absl::Status status = CutLegs(spec, sizes, block); !status.ok()) return status;
+    auto geometry = MakeGeometry(spec, sizes, block);
     if (!geometry.ok()) return geometry.status();
+    node.spec = spec;
     node.size = (*geometry)->size();
     const Node* old = Old(spec.name);
-    if (old != nullptr && old->disk == nullptr && old->legs == node.legs &&
-        SameOrLonger(old->spec, spec)) {
+    if (old != nullptr && old->disk != nullptr) old = nullptr;
+    if (old != nullptr) {
       if (absl::Status status = CheckStays(spec, *old); !status.ok()) return status;
+    }
+    if (old != nullptr && old->legs == node.legs && SameOrLonger(old->spec, spec)) {
       node.top = old->top;
     } else {
       std::vector<Target*> legs;
@@ -275,12 +300,19 @@ class Topology::Builder {
     return absl::OkStatus();
   }
 
-  // What lies behind a leg that has grown would be found elsewhere.
-  absl::Status CheckStays(const VolumeSpec& spec, const Node& old) const {
-    if (spec.kind != VolumeSpec::Kind::kConcat) return absl::OkStatus();
-    for (size_t i = 0; i + 1 < spec.legs.size(); ++i) {
-      if (made_->FindNode(spec.legs[i])->size == old_->FindNode(old.spec.legs[i])->size) continue;
-      return WouldMove(spec.name, spec.legs[i]);
+  // A concat that goes on, perhaps with further legs, has of each leg that it had what it had of
+  // it; the last of all may be longer.
+  static absl::Status CheckStays(const VolumeSpec& spec, const Node& old) {
+    const std::vector<std::string>& legs = old.spec.legs;
+    const bool goes_on = spec.kind == VolumeSpec::Kind::kConcat && old.spec.kind == spec.kind &&
+                         legs.size() <= spec.legs.size() &&
+                         std::equal(legs.begin(), legs.end(), spec.legs.begin());
+    if (!goes_on) return absl::OkStatus();
+    uint64_t rest = old.size;
+    for (size_t i = 0; i < legs.size() && i + 1 < spec.legs.size(); ++i) {
+      const uint64_t bytes = i + 1 < legs.size() ? old.spec.leg_bytes[i] : rest;
+      if (spec.leg_bytes[i] != bytes) return WouldMove(spec.name, spec.legs[i]);
+      rest -= bytes;
     }
     return absl::OkStatus();
   }
@@ -322,6 +354,10 @@ absl::StatusOr<std::vector<std::string>> Topology::MovedBy(const TopologySpec& s
   return moved;
 }
 
+void Topology::RecordLegs(TopologySpec& spec) const {
+  for (VolumeSpec& volume : spec.volumes) volume.leg_bytes = FindNode(volume.name)->spec.leg_bytes;
+}
+
 absl::Status Topology::CheckGrowth(absl::string_view name) const {
   for (const auto& [volume, node] : nodes_) {
     const std::vector<std::string>& legs = node.spec.legs;
@@ -346,8 +382,11 @@ void Topology::Adopt(DiskFactory& factory) const {
     if (node.disk != nullptr || node.size == node.top->limits().size) continue;
     std::vector<uint64_t> sizes;
     for (const std::string& leg : node.spec.legs) sizes.push_back(FindNode(leg)->size);
-    auto geometry = MakeGeometry(node.spec, std::move(sizes), BlockOver(node.legs));
-    SLUICE_CHECK(geometry.ok());  // Build() made the same
+    VolumeSpec spec = node.spec;
+    const uint32_t block = BlockOver(node.legs);
+    const absl::Status cut = CutLegs(spec, sizes, block);
+    auto geometry = MakeGeometry(spec, std::move(sizes), block);
+    SLUICE_CHECK(cut.ok() && geometry.ok());  // Build() made the same
     factory.RunOn(node.top->home(), [&volume = static_cast<Volume&>(*node.top), &geometry] {
       volume.Grow(*std::move(geometry));
     });

@@ -50,6 +50,9 @@ struct VolumeSpec {
   uint64_t offset_bytes = 0;      // kSlice
   uint64_t size_bytes = 0;        // kSlice
   uint64_t chunk_bytes = 0;       // kStripe
+  // kConcat: what it has of each leg but the last, bytes; of those not said, what they have when it
+  // is built. A leg may be longer, and what lies behind it stays where it is.
+  std::vector<uint64_t> leg_bytes = {};
   bool operator==(const VolumeSpec&) const = default;
 };
 
@@ -65,8 +68,9 @@ inline constexpr size_t kMaxChildren = 256;  // bios that one request may become
 
 // Everything that can be known before a disk is opened: names unique and not empty, references
 // known, no cycle, depth, each leg used once (slices may share theirs, if they do not overlap),
-// chunks a power of two. InvalidArgument, in the form `volume "NAME": KEY: what is wrong`, KEY a
-// field of VolumeSpec or DiskSpec by its name in the config. Pure; any thread.
+// chunks a power of two, no more sizes than legs. InvalidArgument, in the form `volume "NAME": KEY:
+// what is wrong`, KEY a field of VolumeSpec or DiskSpec by its name in the config. Pure; any
+// thread.
 absl::Status CheckTopology(const TopologySpec& spec);
 
 // Opens disks, and knows the threads they live on. The seam for tests, and where the process
@@ -113,6 +117,9 @@ class Topology {
   // The disks and volumes here that a topology of `spec` would move to another reactor.
   absl::StatusOr<std::vector<std::string>> MovedBy(const TopologySpec& spec,
                                                    uint16_t reactors) const;
+
+  // Says in `spec`, which this was built from, what it left unsaid: VolumeSpec::leg_bytes.
+  void RecordLegs(TopologySpec& spec) const;
 
   // Whether the disk or volume `name` may grow: FailedPrecondition if that would move what a volume
   // holds.

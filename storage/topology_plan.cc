@@ -46,6 +46,12 @@ absl::Status CheckShape(const VolumeSpec& volume) {
   if (slice && volume.size_bytes > ~uint64_t{0} - volume.offset_bytes) {
     return Wrong(volume, "size_bytes", "offset and size together exceed 64 bits");
   }
+  if (!volume.leg_bytes.empty() && volume.leg_bytes.size() >= volume.legs.size()) {
+    return Wrong(volume, "leg_bytes", "there is one for each leg but the last, at most");
+  }
+  if (std::count(volume.leg_bytes.begin(), volume.leg_bytes.end(), uint64_t{0}) > 0) {
+    return Wrong(volume, "leg_bytes", "is 0");
+  }
   if (volume.kind != VolumeSpec::Kind::kStripe) return absl::OkStatus();
   if (volume.chunk_bytes < kMinChunkBytes || !IsPowerOfTwo(volume.chunk_bytes)) {
     return Wrong(

@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "core/check.h"
 #include "core/unix_time.h"
+#include "server/control/leg_record.h"
 #include "server/control/paths.h"
 #include "server/text.h"
 
@@ -17,7 +18,8 @@ namespace {
 
 constexpr char kStateName[] = "served";
 constexpr char kStartsName[] = "starts";
-constexpr uint32_t kStateVersion = 1;
+constexpr uint32_t kStateVersion = 2;  // since 2 a concat says what it has of its legs
+constexpr uint32_t kStartsVersion = 1;
 constexpr size_t kEventsKept = 4096;
 
 // The parts of `config` that were made at run time.
@@ -69,6 +71,7 @@ std::string Clash(const std::vector<Each>& saved, const std::set<std::string>& d
 }  // namespace
 
 absl::StatusOr<Control::Made> Control::AddSaved(StateDir& state, Config& config) {
+  if (absl::Status status = RecallLegs(state, config.topology); !status.ok()) return status;
   const auto body = state.Load(kStateName, kStateVersion);
   if (!body.ok()) return body.status();
   Made made;
@@ -119,8 +122,21 @@ absl::StatusOr<Control::Made> Control::AddSaved(StateDir& state, Config& config)
   return made;
 }
 
+absl::Status Control::SaveBuilt(StateDir& state, Config& config, const Made& made,
+                                const Topology& topology) {
+  const std::string before = RenderParts(PartsOf(config, made));
+  topology.RecordLegs(config.topology);
+  const std::string body = RenderParts(PartsOf(config, made));
+  if (body != before) {
+    if (absl::Status status = state.Save(kStateName, kStateVersion, body); !status.ok()) {
+      return status;
+    }
+  }
+  return SaveLegs(state, config.topology, made.targets);
+}
+
 absl::StatusOr<uint32_t> Control::CountStart(StateDir& state) {
-  const auto body = state.Load(kStartsName, kStateVersion);
+  const auto body = state.Load(kStartsName, kStartsVersion);
   if (!body.ok()) return body.status();
   uint32_t starts = 0;
   if (body->has_value() && !absl::SimpleAtoi(**body, &starts)) {
@@ -128,7 +144,7 @@ absl::StatusOr<uint32_t> Control::CountStart(StateDir& state) {
         absl::StrCat(state.path(), "/", kStartsName, ": is no number: move it away"));
   }
   starts = (starts + 1) & INT32_MAX;
-  if (absl::Status status = state.Save(kStartsName, kStateVersion, absl::StrCat(starts));
+  if (absl::Status status = state.Save(kStartsName, kStartsVersion, absl::StrCat(starts));
       !status.ok()) {
     return status;
   }
@@ -291,6 +307,7 @@ absl::Status Control::Apply(const Config& wanted, const Made& made) {
       Topology::Build(next.topology, house_.reactors.size(), house_.disks, topology_.get());
   if (!built.ok()) status = built.status();
   if (status.ok()) {
+    (*built)->RecordLegs(next.topology);
     std::set<std::string> replaced;
     for (const ExportConfig& each : config_.exports) {
       const auto now = std::find_if(next.exports.begin(), next.exports.end(),

@@ -119,6 +119,11 @@ class Control {
   };
   static absl::StatusOr<Made> AddSaved(StateDir& state, Config& config);
 
+  // What was added has been built: what only then is known of it, and is to be the same at the next
+  // start, is said in `config` and saved. Before the constructor.
+  static absl::Status SaveBuilt(StateDir& state, Config& config, const Made& made,
+                                const Topology& topology);
+
   // The number of this start of a server with that state: 1, 2 ... Durable when this returns.
   static absl::StatusOr<uint32_t> CountStart(StateDir& state);
 

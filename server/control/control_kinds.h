@@ -49,6 +49,19 @@ std::string SaidOf(const Spec& spec) {
   return RenderParts(config);
 }
 
+// What is there, as `asked` would have asked for it: without what was recorded unasked.
+template <typename Spec>
+Spec AsAsked(const Spec& there, const Spec& asked) {
+  static_cast<void>(asked);
+  return there;
+}
+template <>
+inline VolumeSpec AsAsked(const VolumeSpec& there, const VolumeSpec& asked) {
+  VolumeSpec same = there;
+  if (asked.leg_bytes.empty()) same.leg_bytes.clear();
+  return same;
+}
+
 template <typename Answer, typename Work>
 absl::StatusOr<Answer> Control::Once(const Ask& ask, const std::string& what, Work&& work) {
   return requests_.Once<Answer>(ask.request_id, absl::StrCat(what, " ", ask.etag),
@@ -98,7 +111,7 @@ absl::StatusOr<typename Control::Kind<Spec>::Info> Control::Make(const Ask& ask,
   return Once<Info>(ask, absl::StrCat("make ", said), [&](Config& next) -> absl::StatusOr<Info> {
     const auto there = FindIn<K>(next, spec.name);
     if (there != K::In(next).end()) {
-      if (SaidOf<Spec, K>(*there) == said) return Describe(*there);
+      if (SaidOf<Spec, K>(AsAsked(*there, spec)) == said) return Describe(*there);
       return absl::AlreadyExistsError(
           absl::StrCat(K::kName, " ", Quote(spec.name), " is there and is another one"));
     }

@@ -9,6 +9,9 @@ namespace sluice {
 VolumeInfo Control::Describe(const VolumeSpec& spec) const {
   VolumeInfo info;
   info.spec = spec;
+  TopologySpec recorded{{}, {spec}};
+  topology_->RecordLegs(recorded);
+  info.spec.leg_bytes = recorded.volumes[0].leg_bytes;
   info.etag = EtagOf(absl::StrCat("volume ", spec.name));
   const Target& target = *topology_->Find(spec.name);
   info.limits = target.limits();

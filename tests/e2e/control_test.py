@@ -8,7 +8,7 @@ import time
 
 from controlled import Controlled
 from rpc import Channel, Failed, SHARED
-from server import Server
+from server import Server, refuses
 from suite import MIB, SHORT, eventually, main, pattern, run, sparse_file, write_file
 from wire import connect
 
@@ -57,6 +57,40 @@ class MadeAtRunTime(Controlled):
         self.assertEqual(self.names(), (['base'], [], ['base']))
         self.restart()
         self.assertEqual(self.names(), (['base'], [], ['base']))
+
+    def test_what_lies_behind_a_leg_stays_whatever_becomes_of_the_legs_file(self):
+        declared = (f'disk {{ name: "a" path: "{sparse_file(self.path("a"), 4 * MIB)}" }}'
+                    f'disk {{ name: "b" path: "{sparse_file(self.path("b"), 4 * MIB)}" }}'
+                    'volume { name: "v" concat { leg: "a" leg: "b" } }'
+                    'export { name: "v" volume: "v" }')
+        self.start(declared)
+        self.add_disk('c', 4 * MIB)
+        self.add_disk('d', 4 * MIB)
+        self.channel.volumes.CreateVolume(
+            volume={'name': 'w', 'concat': {'leg': ['c', 'd']}})
+        self.make_export('w', 'w')
+        data = pattern(0, MIB)
+        for export in ('v', 'w'):
+            with connect(self.server.address, export) as nbd:
+                self.assertEqual(nbd.write(4 * MIB, data), 0)
+        files = (self.path('a'), self.disk_path('c'))
+        self.assertEqual(self.server.stop(), 0)
+        for file in files:
+            os.truncate(file, 5 * MIB)
+        self.start(declared)
+        for export in ('v', 'w'):
+            with connect(self.server.address, export) as nbd:
+                self.assertEqual(nbd.read(4 * MIB, MIB), data, export)
+        self.assertEqual(self.server.stop(), 0)
+        for file, leg in zip(files, ('a', 'c')):
+            os.truncate(file, 3 * MIB)
+            status, error = refuses('--config', write_file(
+                self.path('config'), self.config(declared).encode()))
+            self.assertEqual(status, 1)
+            self.assertIn(f'leg_bytes: "{leg}" has 3145728 bytes, less than the 4194304', error)
+            self.assertIn('make it as long as it was', error)
+            os.truncate(file, 4 * MIB)
+        self.start(declared)
 
     def test_a_request_id_is_carried_out_once_and_an_old_etag_never(self):
         self.start()

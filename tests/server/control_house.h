@@ -68,6 +68,7 @@ class ControlHouse {
     auto made = Control::AddSaved(*state_, config);
     EXPECT_TRUE(made.ok()) << made.status();
     topology_ = *Topology::Build(config.topology, reactors_.size(), disks_);
+    EXPECT_TRUE(Control::SaveBuilt(*state_, config, *made, *topology_).ok());
     std::vector<ExportTable::Entry> entries;
     for (const ExportConfig& each : config.exports) {
       auto target = topology_->Share(each.volume);

@@ -330,6 +330,33 @@ TEST_F(ControlTest, ALegThatHasOthersBehindItDoesNotGrow) {
   EXPECT_EQ(control().GetVolume("v")->limits.size, 12 * kMiB);
 }
 
+TEST_F(ControlTest, ALegThatIsLongerAtTheNextStartMovesNothing) {
+  for (const char* name : {"a", "b", "c", "d"}) {
+    std::ofstream(Path(name)).close();
+    std::filesystem::resize_file(Path(name), 4 * kMiB);
+  }
+  config_.topology.disks = {FileDisk("a", Path("a")), FileDisk("b", Path("b"))};
+  config_.topology.volumes = {ConcatOf("declared", {"a", "b"})};
+  config_.exports = {ExportOf("declared", "declared")};
+  Start();
+  ASSERT_EQ(Said(control().AddDisk({}, FileDisk("c", Path("c")))), "ok");
+  ASSERT_EQ(Said(control().AddDisk({}, FileDisk("d", Path("d")))), "ok");
+  ASSERT_EQ(Said(control().CreateVolume({}, ConcatOf("made", {"c", "d"}))), "ok");
+  EXPECT_EQ(Said(control().CreateVolume({}, ConcatOf("made", {"c", "d"}))), "ok");
+  for (const char* name : {"a", "b", "c", "d"}) {
+    std::filesystem::resize_file(Path(name), 6 * kMiB);
+  }
+  for (int starts = 0; starts < 2; ++starts) {
+    Start();
+    for (const char* name : {"declared", "made"}) {
+      EXPECT_THAT(control().GetVolume(name)->spec.leg_bytes, ElementsAre(4 * kMiB)) << name;
+      EXPECT_EQ(control().GetVolume(name)->limits.size, 10 * kMiB) << name;
+    }
+  }
+  ASSERT_EQ(Said(control().AddDisk({}, MemoryDisk("e"))), "ok");
+  EXPECT_EQ(control().GrowVolume({}, "made", 0, {"e"})->limits.size, 14 * kMiB);
+}
+
 TEST_F(ControlTest, ADrainedDiskRefusesItsClientsUntilTheyAreGone) {
   ASSERT_TRUE(control().AddDisk({}, FileDisk("d", Path("d"), 4 * kMiB)).ok());
   ASSERT_TRUE(control().CreateExport({}, ExportOf("e", "d")).ok());

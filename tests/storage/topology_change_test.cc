@@ -206,5 +206,30 @@ TEST_F(TopologyChangeTest, ALegOfAConcatThatIsNotItsLastMayNotGrow) {
   EXPECT_EQ(now_->Find("v")->limits().size, 2 * kMiB);
 }
 
+TEST_F(TopologyChangeTest, ANewLegWithLargerBlocksMayNotCutTheOnesThere) {
+  spec_ = {{Memory("a", kMiB + 512), Memory("b", kMiB)}, {Concat("v", {"a"})}};
+  ASSERT_TRUE(Change().ok());
+  factory_.logical_blocks["b"] = 4096;
+  spec_.disks[1].name = "c";
+  factory_.logical_blocks["c"] = 4096;
+  spec_.volumes[0].legs.push_back("c");
+  EXPECT_TRUE(absl::IsFailedPrecondition(Change()));
+  EXPECT_EQ(now_->Find("v")->limits().size, kMiB + 512);
+}
+
+TEST_F(TopologyChangeTest, AConcatThatGoesOnHasOfItsLegsWhatItHad) {
+  spec_ = {{Memory("a", 2 * kMiB), Memory("b", kMiB), Memory("c", kMiB)},
+           {Concat("v", {"a", "b"}, {kMiB})}};
+  ASSERT_TRUE(Change().ok());
+  spec_.volumes[0].legs.push_back("c");
+  ASSERT_TRUE(Change(1).ok());
+  EXPECT_EQ(now_->Find("v")->limits().size, 3 * kMiB);
+  now_->RecordLegs(spec_);
+  EXPECT_THAT(spec_.volumes[0].leg_bytes, testing::ElementsAre(kMiB, kMiB));
+  spec_.volumes[0].leg_bytes[0] = 2 * kMiB;
+  EXPECT_TRUE(absl::IsFailedPrecondition(Change(1)));
+  EXPECT_EQ(now_->Find("v")->limits().size, 3 * kMiB);
+}
+
 }  // namespace
 }  // namespace sluice

@@ -33,6 +33,13 @@ inline VolumeSpec Concat(const std::string& name, std::vector<std::string> legs)
   volume.legs = std::move(legs);
   return volume;
 }
+// One that has so many bytes of each leg but the last.
+inline VolumeSpec Concat(const std::string& name, std::vector<std::string> legs,
+                         std::vector<uint64_t> bytes) {
+  VolumeSpec volume = Concat(name, std::move(legs));
+  volume.leg_bytes = std::move(bytes);
+  return volume;
+}
 inline VolumeSpec Stripe(const std::string& name, std::vector<std::string> legs,
                          uint64_t chunk = kMinChunkBytes) {
   VolumeSpec volume = Concat(name, std::move(legs));

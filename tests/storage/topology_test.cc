@@ -51,6 +51,8 @@ TEST(TopologyCheckTest, EachMistakeIsNamedWithItsVolumeAndKey) {
        R"(volume "s": of: "d0" is used already, by "v")"},
       {{d, {Slice("s", "d0", 0, 1024), Slice("t", "d0", 512, 1024)}},
        R"(volume "t": offset_bytes: overlaps the slice "s")"},
+      {{d, {Concat("v", {"d0", "d1"}, {512, 512})}}, R"(volume "v": leg_bytes: there is one for)"},
+      {{d, {Concat("v", {"d0", "d1"}, {0})}}, R"(volume "v": leg_bytes: is 0)"},
       {{d, {Slice("s", "d0", 0, 0)}}, R"(volume "s": size_bytes: is 0)"},
       {{d, {Slice("s", "d0", top, 2)}}, R"(volume "s": size_bytes: offset and size together)"},
       {{d, {Stripe("v", {"d0", "d1"}, 0)}}, R"(volume "v": chunk_bytes: 0 is no power of two)"},
@@ -114,6 +116,10 @@ TEST(TopologyBuildTest, SizesAndBlocksAreCheckedOnceDisksAreOpen) {
        R"(volume "s": offset_bytes: is no multiple of 512, the block size of "d0")"},
       {{Slice("s", "d0", 512, 700)},
        R"(volume "s": size_bytes: is no multiple of 512, the block size of "d0")"},
+      {{Concat("v", {"d0", "d1"}, {1000})},
+       R"(volume "v": leg_bytes: 1000 of "d0" is no multiple of 512)"},
+      {{Concat("v", {"d1", "d0"}, {kMiB})},
+       R"(volume "v": leg_bytes: "d1" has 32768 bytes, less than the 1048576 that the volume has)"},
       {{Stripe("v", {"d0", "d1"})}, R"(volume "v": leg: its smallest leg of 32768 bytes)"},
   };
   for (const auto& row : table) {
@@ -126,6 +132,25 @@ TEST(TopologyBuildTest, SizesAndBlocksAreCheckedOnceDisksAreOpen) {
   EXPECT_THAT(
       BuildError({{Memory("d0", kMiB), Memory("d2", kMiB)}, {Stripe("v", {"d0", "d2"})}}, factory),
       HasSubstr(R"(volume "v": chunk_bytes: a leg has blocks of 131072 bytes)"));
+}
+
+// As at a start after a file has become longer.
+TEST(TopologyBuildTest, WhatLiesBehindALegStaysWhereItIsWhenTheLegIsLonger) {
+  World world;
+  FakeFactory factory;
+  TopologySpec spec = {{Memory("a", kMiB), Memory("b", kMiB), Memory("c", kMiB)},
+                       {Concat("inner", {"a", "b"}), Concat("v", {"inner", "c"})}};
+  (*Topology::Build(spec, 1, factory))->RecordLegs(spec);
+  EXPECT_THAT(spec.volumes[0].leg_bytes, ElementsAre(kMiB));
+  EXPECT_THAT(spec.volumes[1].leg_bytes, ElementsAre(2 * kMiB));
+  for (DiskSpec& disk : spec.disks) disk.size_bytes = 3 * kMiB;
+  const auto built = *Topology::Build(spec, 1, factory);
+  EXPECT_EQ(built->Find("inner")->limits().size, 4 * kMiB);
+  EXPECT_EQ(built->Find("v")->limits().size, 5 * kMiB);
+  Request write(*built->Find("v"), Op::kWrite, 2 * kMiB, 4096);
+  write.Fill(7);
+  world.On(0, [&] { Submit(write.bio()); });
+  EXPECT_EQ(factory.disks["c"]->bytes[100], PatternAt(2 * kMiB + 100, 7));
 }
 
 TEST(TopologyBuildTest, ARequestMayNotBecomeTooMany) {
