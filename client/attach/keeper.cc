@@ -11,10 +11,14 @@
 namespace sluice::attach {
 namespace {
 
-// The driver needs a moment to see that a connection has ended: it takes a new socket only for a
-// connection that it holds for dead. Then every try waits twice as long, up to a second.
+// From the end of a connection to the first try. Every further one waits twice as long, up to a
+// second.
 constexpr uint64_t kFirstPauseNs = 20 * kMillisecond;
 constexpr uint64_t kLongestPauseNs = kSecond;
+
+// The driver's word that it holds a connection for dead may be lost on the way (its messages are
+// dropped when nobody reads them for long), so it is not waited for longer than this.
+constexpr uint64_t kLongestDoubtNs = 5 * kSecond;
 
 constexpr uint64_t kStopLookNs = 200 * kMillisecond;
 
@@ -44,6 +48,13 @@ void Keeper::AddEvents(std::vector<pollfd>& events) const {
 uint32_t Keeper::live_links() const {
   return static_cast<uint32_t>(
       std::count_if(links_.begin(), links_.end(), [](const Link& link) { return link.alive; }));
+}
+
+uint32_t Keeper::dead_links() const { return static_cast<uint32_t>(links_.size()) - live_links(); }
+
+uint32_t Keeper::Replaceable(uint64_t now_ns) const {
+  if (now_ns - lost_since_ns_ >= kLongestDoubtNs) return dead_links();
+  return std::min(dead_links(), free_places_);
 }
 
 void Keeper::Stop(bool force) {
@@ -76,18 +87,16 @@ Keeper::Verdict Keeper::Step(uint64_t now_ns) {
 }
 
 void Keeper::NoticeDead(uint64_t now_ns) {
-  int told = kernel_.TakeDeadLinks(attachment_.index);
+  const auto told = static_cast<uint32_t>(kernel_.TakeDeadLinks(attachment_.index));
+  free_places_ = std::min(free_places_ + told, static_cast<uint32_t>(links_.size()));
   for (Link& link : links_) {
-    if (!link.alive || link.socket.fd() < 0 || !link.socket.Dead()) continue;
-    LinkDied(link, now_ns);
-    --told;
+    if (link.alive && link.socket.fd() >= 0 && link.socket.Dead()) LinkDied(link, now_ns);
   }
-  // What the driver tells beyond what we see ourselves are links that we cannot see.
+  // What the driver tells beyond what we see ourselves are links that we cannot see, or whose
+  // socket it did not take.
   for (Link& link : links_) {
-    if (told <= 0) break;
-    if (!link.alive || link.socket.fd() >= 0) continue;
-    LinkDied(link, now_ns);
-    --told;
+    if (dead_links() >= free_places_) break;
+    if (link.alive && (link.socket.fd() < 0 || link.doubtful)) LinkDied(link, now_ns);
   }
 }
 
@@ -103,28 +112,26 @@ void Keeper::LinkDied(Link& link, uint64_t now_ns) {
 
 Keeper::Verdict Keeper::Reconnect(uint64_t now_ns) {
   // Whoever else detached the device closed our connections with it.
-  if (absl::IsNotFound(kernel_.Reconfigure(attachment_.index, attachment_.identifier, Change{}))) {
-    say_("the device was detached by somebody else");
-    return Verdict::kDetached;
-  }
-  const absl::Status status = Replace();
-  if (status.ok()) {
+  if (!IsOurs()) return Lost();
+  const absl::Status status = Replace(Replaceable(now_ns));
+  if (status.ok() && dead_links() == 0) {
     said_.clear();
     say_(absl::StrCat("connected again, ", attachment_.device.size_bytes, " bytes"));
     next_poll_ns_ = now_ns + limits_.poll_ns;
     return Verdict::kKeep;
   }
-  SayOnce(absl::StrCat("cannot reconnect: ", status.message()));
+  if (!status.ok()) SayOnce(absl::StrCat("cannot reconnect: ", status.message()));
   if (live_links() == 0 && now_ns - lost_since_ns_ >= limits_.give_up_ns) return GiveUp();
   pause_ns_ = std::min(2 * pause_ns_, kLongestPauseNs);
   next_try_ns_ = now_ns + pause_ns_;
   return Verdict::kKeep;
 }
 
-absl::Status Keeper::Replace() {
+absl::Status Keeper::Replace(uint32_t count) {
+  if (count == 0) return absl::OkStatus();
   std::vector<Dialer::Dialed> dialed;
   std::vector<int> sockets;
-  while (sockets.size() + live_links() < links_.size()) {
+  while (sockets.size() < count) {
     auto one = dialer_.Dial();
     if (!one.ok()) return one.status();
     if (absl::Status s = CheckSuccessor(attachment_.device, one->geometry); !s.ok()) return s;
@@ -140,8 +147,9 @@ absl::Status Keeper::Replace() {
   }
   attachment_.device.size_bytes = size;
   for (Link& link : links_) {
-    if (link.alive) continue;
-    link = {.socket = std::move(dialed.back().socket)};
+    if (link.alive || dialed.empty()) continue;
+    link = {.socket = std::move(dialed.back().socket), .doubtful = free_places_ == 0};
+    free_places_ -= std::min(free_places_, 1U);
     dialed.pop_back();
   }
   return absl::OkStatus();
@@ -151,7 +159,7 @@ Keeper::Verdict Keeper::GiveUp() {
   say_(absl::StrCat("the server is gone for longer than ", limits_.give_up_ns / kSecond,
                     " s: giving up, the device answers EIO from now on"));
   // It may be gone by itself; there is nothing left to do then.
-  static_cast<void>(kernel_.Disconnect(attachment_.index));
+  if (IsOurs()) static_cast<void>(kernel_.Disconnect(attachment_.index));
   return Verdict::kGaveUp;
 }
 
@@ -174,7 +182,18 @@ void Keeper::LookForGrowth() {
   attachment_.device.size_bytes = size;
 }
 
+bool Keeper::IsOurs() {
+  const Change none;
+  return !absl::IsNotFound(kernel_.Reconfigure(attachment_.index, attachment_.identifier, none));
+}
+
+Keeper::Verdict Keeper::Lost() {
+  say_("the device was detached by somebody else");
+  return Verdict::kDetached;
+}
+
 Keeper::Verdict Keeper::TryDetach() {
+  if (!IsOurs()) return Lost();
   if (!force_ && kernel_.InUse(attachment_.index)) {
     SayOnce("asked to detach a device in use: waiting until it is unmounted");
     return Verdict::kKeep;

@@ -83,14 +83,23 @@ class Keeper {
   struct Link {
     Socket socket;
     bool alive = true;
+    bool doubtful = false;  // handed over before the driver had told of a place for it
   };
 
   void NoticeDead(uint64_t now_ns);
   void LinkDied(Link& link, uint64_t now_ns);
+  uint32_t dead_links() const;
+  // How many sockets the driver would take now: it takes one only in place of a connection that it
+  // holds for dead itself, and ignores the others without a word.
+  uint32_t Replaceable(uint64_t now_ns) const;
   Verdict Reconnect(uint64_t now_ns);
-  // FailedPrecondition and others: what stands in the way.
-  absl::Status Replace();
+  // Gives the driver so many new connections. FailedPrecondition and others: what stands in the
+  // way.
+  absl::Status Replace(uint32_t count);
   Verdict GiveUp();
+  // The device is still attached, and by us: the index alone may be somebody else's by now.
+  bool IsOurs();
+  Verdict Lost();
   void LookForGrowth();
   Verdict TryDetach();
   // Says what is new, not the same again and again.
@@ -105,6 +114,7 @@ class Keeper {
   std::string said_;
   bool stopping_ = false;
   bool force_ = false;
+  uint32_t free_places_ = 0;    // connections the driver has told dead that have no successor yet
   uint64_t lost_since_ns_ = 0;  // when the last connection ended, of those there were
   uint64_t next_try_ns_ = 0;
   uint64_t pause_ns_ = 0;  // between two tries

@@ -33,7 +33,10 @@ class FakeKernel : public Kernel {
     EXPECT_EQ(index, 5U);
     EXPECT_EQ(identifier, "sluice uri");
     if (!configured) return absl::NotFoundError("not attached");
-    sockets += change.sockets.size();
+    const size_t taken = std::min(change.sockets.size(), places);
+    places -= taken;
+    sockets += taken;
+    ignored += change.sockets.size() - taken;
     if (change.size_bytes) sizes.push_back(*change.size_bytes);
     return absl::OkStatus();
   }
@@ -42,18 +45,27 @@ class FakeKernel : public Kernel {
     return absl::OkStatus();
   }
   bool InUse(uint32_t) override { return in_use; }
-  int TakeDeadLinks(uint32_t) override { return std::exchange(dead_links, 0); }
+  int TakeDeadLinks(uint32_t) override { return std::exchange(untold, 0); }
+
+  // It sees that connections have ended.
+  void HoldsForDead(int connections) {
+    places += static_cast<size_t>(connections);
+    untold += connections;
+  }
 
   bool configured = true;
   bool in_use = false;
-  int dead_links = 0;
+  size_t places = 0;   // of connections it holds for dead
+  int untold = 0;      // of these, what it has not told yet
   size_t sockets = 0;  // given in place of dead ones
+  size_t ignored = 0;  // given when there was no place
   std::vector<uint64_t> sizes;
   int disconnects = 0;
 };
 
 class FakeServer : public Dialer {
  public:
+  explicit FakeServer(FakeKernel& kernel) : kernel_(kernel) {}
   absl::StatusOr<Dialed> Dial() override {
     ++dials;
     if (!reachable) return absl::UnavailableError("connection refused");
@@ -67,18 +79,31 @@ class FakeServer : public Dialer {
     if (!reachable) return absl::UnavailableError("connection refused");
     return geometry;
   }
+  // The driver sees it as soon as we do.
   void Stop() {
+    kernel_.HoldsForDead(static_cast<int>(ends.size()));
+    StopUnseen();
+  }
+  void StopUnseen() {
     reachable = false;
     for (const int end : ends) close(end);
     ends.clear();
   }
-  ~FakeServer() override { Stop(); }
+  void Cut(size_t connection) {
+    kernel_.HoldsForDead(1);
+    close(ends[connection]);
+    ends.erase(ends.begin() + static_cast<std::ptrdiff_t>(connection));
+  }
+  ~FakeServer() override { StopUnseen(); }
 
   bool reachable = true;
   Geometry geometry{.size_bytes = kMiB, .min_block_bytes = 1, .flags = kFlags};
   std::vector<int> ends;
   int dials = 0;
   int asked = 0;
+
+ private:
+  FakeKernel& kernel_;
 };
 
 class AttachKeeper : public ::testing::Test {
@@ -118,7 +143,7 @@ class AttachKeeper : public ::testing::Test {
   }
 
   FakeKernel kernel_;
-  FakeServer server_;
+  FakeServer server_{kernel_};
   uint64_t now_ = 1000 * kSecond;
   std::vector<std::string> said_;
   std::optional<Keeper> keeper_;
@@ -163,8 +188,7 @@ TEST_F(AttachKeeper, TriesGrowRareButNeverRarerThanOneASecond) {
 
 TEST_F(AttachKeeper, OnlyTheConnectionThatEndedIsReplaced) {
   Begin(4);
-  close(server_.ends[2]);
-  server_.ends.erase(server_.ends.begin() + 2);
+  server_.Cut(2);
   Pass(kSecond);
   EXPECT_EQ(keeper_->live_links(), 4U);
   EXPECT_EQ(kernel_.sockets, 1U);
@@ -177,6 +201,44 @@ TEST_F(AttachKeeper, TheDriverGetsAMomentToSeeThatAConnectionHasEnded) {
   EXPECT_EQ(keeper_->Step(now_), Verdict::kKeep);
   EXPECT_EQ(kernel_.sockets, 0U);
   EXPECT_GE(keeper_->wake_ns(), now_ + 10 * kMillisecond);
+}
+
+TEST_F(AttachKeeper, TheDriverGetsNoSocketBeforeItHoldsAConnectionForDead) {
+  Begin(2);
+  server_.StopUnseen();
+  server_.reachable = true;
+  EXPECT_EQ(Pass(kSecond), Verdict::kKeep);
+  kernel_.HoldsForDead(1);
+  EXPECT_EQ(Pass(kSecond), Verdict::kKeep);
+  EXPECT_EQ(keeper_->live_links(), 1U);
+  EXPECT_EQ(kernel_.sockets, 1U);
+  kernel_.HoldsForDead(1);
+  EXPECT_EQ(Pass(kSecond), Verdict::kKeep);
+  EXPECT_EQ(keeper_->live_links(), 2U);
+  EXPECT_EQ(kernel_.sockets, 2U);
+  EXPECT_EQ(kernel_.ignored, 0U);
+}
+
+TEST_F(AttachKeeper, WhenTheDriversWordIsLostItIsNotAwaitedForEver) {
+  Begin(1);
+  server_.Stop();
+  server_.reachable = true;
+  kernel_.untold = 0;
+  EXPECT_EQ(Pass(7 * kSecond), Verdict::kKeep);
+  EXPECT_EQ(keeper_->live_links(), 1U);
+  EXPECT_EQ(kernel_.sockets, 1U);
+}
+
+TEST_F(AttachKeeper, ASocketThatTheDriverIgnoredIsFollowedByOneOnceThereIsAPlace) {
+  Begin(1);
+  server_.StopUnseen();
+  server_.reachable = true;
+  EXPECT_EQ(Pass(7 * kSecond), Verdict::kKeep);
+  EXPECT_EQ(kernel_.ignored, 1U);
+  kernel_.HoldsForDead(1);
+  EXPECT_EQ(Pass(kSecond), Verdict::kKeep);
+  EXPECT_EQ(keeper_->live_links(), 1U);
+  EXPECT_EQ(kernel_.sockets, 1U);
 }
 
 TEST_F(AttachKeeper, GrowthIsPassedOnOnceAndAShrunkenExportIsNot) {
@@ -232,8 +294,7 @@ TEST_F(AttachKeeper, AServerGoneForTooLongIsGivenUpAndTheDeviceDisconnected) {
 
 TEST_F(AttachKeeper, AServerIsNotGivenUpWhileOneConnectionLives) {
   Begin(2, /*give_up_ns=*/30 * kSecond);
-  close(server_.ends[0]);
-  server_.ends.erase(server_.ends.begin());
+  server_.Cut(0);
   server_.reachable = false;
   EXPECT_EQ(Pass(300 * kSecond), Verdict::kKeep);
 }
@@ -251,6 +312,15 @@ TEST_F(AttachKeeper, ADeviceDetachedByOthersIsLeftAlone) {
   EXPECT_EQ(Pass(kSecond), Verdict::kDetached);
   EXPECT_EQ(kernel_.disconnects, 0);
   EXPECT_EQ(server_.dials, 0);
+}
+
+TEST_F(AttachKeeper, ADeviceThatIsSomebodyElsesByNowIsNotDetached) {
+  Begin(1);
+  kernel_.configured = false;
+  keeper_->Stop(/*force=*/true);
+  EXPECT_EQ(keeper_->Step(now_), Verdict::kDetached);
+  EXPECT_EQ(kernel_.disconnects, 0);
+  EXPECT_THAT(said_.back(), HasSubstr("by somebody else"));
 }
 
 TEST_F(AttachKeeper, StopDetachesAtOnceWhatNobodyUses) {
@@ -293,7 +363,7 @@ TEST_F(AttachKeeper, OfALinkItNeverMadeTheDriverTellsTheEnd) {
   BeginWith(std::move(attachment));
   Pass(kSecond);
   EXPECT_EQ(keeper_->live_links(), 2U);
-  kernel_.dead_links = 1;
+  kernel_.HoldsForDead(1);
   Pass(kSecond);
   EXPECT_EQ(keeper_->live_links(), 2U);
   EXPECT_EQ(kernel_.sockets, 1U);
@@ -308,9 +378,7 @@ TEST_F(AttachKeeper, AnEndThatBothTellIsOneEnd) {
   attachment.links.push_back(std::move(server_.Dial()->socket));
   attachment.links.emplace_back();
   BeginWith(std::move(attachment));
-  close(server_.ends[0]);
-  server_.ends.clear();
-  kernel_.dead_links = 1;
+  server_.Cut(0);
   Pass(kSecond);
   EXPECT_EQ(kernel_.sockets, 1U);
 }
