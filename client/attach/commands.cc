@@ -156,6 +156,8 @@ absl::StatusOr<Made> Make(Kernel& kernel, Dialer& dialer, const std::string& uri
   }
   auto preparation = Prepare(dialer, options);
   if (!preparation.ok()) return preparation.status();
+  // Until here Ctrl-C ends it at once; a device that is made is not left without a keeper.
+  HoldSignals();
   const std::string identifier = absl::StrCat("sluice ", uri).substr(0, kMaxIdentifierBytes);
   const auto index = kernel.Connect(wanted, preparation->device, PatienceOf(options), identifier,
                                     preparation->Descriptors());
@@ -191,7 +193,6 @@ int Attach(const Options& options) {
   auto kernel = NetlinkKernel::Open();
   if (!kernel.ok()) return Failed(kernel.status());
   NbdDialer dialer(*uri);
-  HoldSignals();
   auto made = Make(**kernel, dialer, uri_text, options);
   if (!made.ok()) return Failed(made.status());
 

@@ -32,7 +32,8 @@ int Failed(const std::string& text) {
   return 1;
 }
 
-// The keeper detaches; awaits that it has ended.
+// The keeper detaches; awaits that it has ended. One that ended in order has taken its record
+// along.
 absl::Status AskKeeper(uint32_t index, const Record& keeper, bool force) {
   if (kill(keeper.pid, force ? SIGQUIT : SIGTERM) != 0 && errno != ESRCH) {
     return absl::PermissionDeniedError(absl::StrCat("cannot tell the keeper, process ", keeper.pid,
@@ -49,6 +50,23 @@ absl::Status AskKeeper(uint32_t index, const Record& keeper, bool force) {
     absl::SleepFor(absl::Milliseconds(20));
   }
   return absl::OkStatus();
+}
+
+// Whoever uses the device must not lose it unasked.
+absl::Status CheckFree(NetlinkKernel& kernel, uint32_t index, bool force) {
+  if (force || !kernel.InUse(index)) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(DevicePath(index),
+                                                    " is in use: unmount it first (`findmnt` shows "
+                                                    "where), or give --force: whoever uses it "
+                                                    "loses what is not written yet"));
+}
+
+// The device's keeper, which lived when `before` was seen, has left its record and the device.
+bool WasKilled(const DeviceView& before) {
+  const std::vector<uint32_t> recorded = RecordedDevices();
+  const DeviceView now = LookAtDevice(before.index);
+  return std::find(recorded.begin(), recorded.end(), before.index) != recorded.end() &&
+         now.attached && now.identifier == before.identifier;
 }
 
 struct Row {
@@ -127,19 +145,24 @@ int Detach(const Options& options) {
   const auto kernel = NetlinkKernel::Open();
   if (!kernel.ok()) return Failed(std::string(kernel.status().message()));
   const auto keeper = FindKeeper(*index, /*clean=*/false);
-  if (!keeper && !LookAtDevice(*index).attached) {
+  const DeviceView view = LookAtDevice(*index);
+  if (!keeper && !view.attached) {
     return Failed(absl::StrCat(DevicePath(*index),
                                " is not attached: `sluice attached` lists the devices that are"));
   }
-  if (!options.force && (*kernel)->InUse(*index)) {
-    return Failed(absl::StrCat(DevicePath(*index),
-                               " is in use: unmount it first (`findmnt` shows "
-                               "where), or give --force: whoever uses it "
-                               "loses what is not written yet"));
+  if (absl::Status s = CheckFree(**kernel, *index, options.force); !s.ok()) {
+    return Failed(std::string(s.message()));
   }
-  const absl::Status status =
-      keeper ? AskKeeper(*index, *keeper, options.force) : (*kernel)->Disconnect(*index);
-  if (!status.ok()) return Failed(std::string(status.message()));
+  if (keeper) {
+    if (absl::Status s = AskKeeper(*index, *keeper, options.force); !s.ok()) {
+      return Failed(std::string(s.message()));
+    }
+  }
+  if (!keeper || WasKilled(view)) {
+    absl::Status s = CheckFree(**kernel, *index, options.force);
+    if (s.ok()) s = (*kernel)->Disconnect(*index);
+    if (!s.ok()) return Failed(std::string(s.message()));
+  }
   FindKeeper(*index, /*clean=*/true);
   return 0;
 }

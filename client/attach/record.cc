@@ -78,18 +78,19 @@ RecordFile::RecordFile(int fd, std::string path) : fd_(fd), path_(std::move(path
   // The former keeper's pid may be another process's by now, and is not to be signalled.
   Record ours = *former_;
   ours.pid = owner_;
-  Write(ours);
+  Put(ours);
 }
 
 RecordFile::RecordFile(RecordFile&& other) noexcept
     : fd_(std::exchange(other.fd_, -1)),
       owner_(other.owner_),
+      kept_(other.kept_),
       path_(std::move(other.path_)),
       former_(std::move(other.former_)) {}
 
 RecordFile::~RecordFile() {
   if (fd_ < 0) return;
-  if (owner_ == getpid()) unlink(path_.c_str());
+  if (owner_ == getpid() && (kept_ || !former_)) unlink(path_.c_str());
   close(fd_);
 }
 
@@ -124,6 +125,11 @@ absl::StatusOr<RecordFile> RecordFile::Take(uint32_t index, const std::string& f
 void RecordFile::Own() { owner_ = getpid(); }
 
 void RecordFile::Write(const Record& record) {
+  kept_ = true;
+  Put(record);
+}
+
+void RecordFile::Put(const Record& record) {
   const std::string text = TextOf(record);
   // A record that cannot be written costs `attached` a line and the device nothing.
   if (pwrite(fd_, text.data(), text.size(), 0) == static_cast<ssize_t>(text.size())) {

@@ -29,7 +29,8 @@ struct Record {
 };
 
 // A device's place, taken by a keeper. Movable; gives the place up when destroyed, in whichever
-// process of a fork has called Own() last.
+// process of a fork has called Own() last. The record goes with it, but for a former keeper's when
+// nothing was written over it: the next to come needs that.
 class RecordFile {
  public:
   // AlreadyExists: a keeper lives there; tells its pid. PermissionDenied: not root.
@@ -42,12 +43,16 @@ class RecordFile {
   const std::optional<Record>& former() const { return former_; }
   // After a fork the child is the keeper: the parent's object then gives nothing up.
   void Own();
+  // What the keeper is now.
   void Write(const Record& record);
 
  private:
   RecordFile(int fd, std::string path);
+  void Put(const Record& record);
+
   int fd_ = -1;
   pid_t owner_ = 0;
+  bool kept_ = false;  // the device is ours
   std::string path_;
   std::optional<Record> former_;
 };

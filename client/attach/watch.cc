@@ -16,6 +16,10 @@ namespace {
 
 constexpr std::chrono::seconds kPause{5};  // before a server that is not there is called again
 
+// Whatever happened between its user's last look and this call is among what the server keeps, or a
+// gap: news either way. That it may be old news costs a look.
+constexpr uint64_t kAllThatIsKept = 1;
+
 // What may have changed an export's size.
 bool Concerns(v1::EventKind kind) {
   switch (kind) {
@@ -73,7 +77,9 @@ void Watch::Listen(const control::ServerOptions& server) {
     call = call_.get();
   }
   const auto stub = v1::StatsService::NewStub(link->channel());
-  const auto events = stub->WatchEvents(call, v1::WatchEventsRequest());
+  v1::WatchEventsRequest request;
+  request.set_since_revision(kAllThatIsKept);
+  const auto events = stub->WatchEvents(call, request);
   v1::WatchEventsResponse response;
   while (events->Read(&response)) {
     bool news = false;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Hears of changes on the server by its WatchEvents, over the gRPC door. It may be wrong or deaf:
-// what it hears is a reason to look, and who waits for it looks from time to time anyway.
+// what it hears is a reason to look, and who waits for it looks from time to time anyway. Each call
+// begins with what the server still keeps of the past, so that no change falls between two.
 #pragma once
 
 #include <condition_variable>

@@ -83,6 +83,18 @@ TEST_F(AttachRecord, WhatADeadKeeperLeftIsItsSuccessorsOrCleanedAway) {
   EXPECT_THAT(RecordedDevices(path_), IsEmpty());
 }
 
+TEST_F(AttachRecord, WhatAFormerKeeperLeftStaysWhenItsSuccessorDoesNotComeToKeepTheDevice) {
+  Put("nbd0", "pid 7\nuri nbd://h/e\nstate attached\nconnections 2\nlive 2\nflags 1\n");
+  EXPECT_TRUE(RecordFile::Take(0, path_)->former());
+  {
+    auto successor = RecordFile::Take(0, path_);
+    ASSERT_TRUE(successor.ok() && successor->former());
+    EXPECT_EQ(successor->former()->uri, "nbd://h/e");
+    successor->Write(kRecord);
+  }
+  EXPECT_THAT(RecordedDevices(path_), IsEmpty());
+}
+
 TEST_F(AttachRecord, HalfARecordIsNone) {
   for (const char* text :
        {"", "pid 7\n", "pid x\nuri u\nconnections 1\nlive 1\nflags 1\n", "\xff"}) {

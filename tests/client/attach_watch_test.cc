@@ -31,7 +31,7 @@ TEST(AttachWatch, AChangedVolumeIsHeardOfOnceAndASessionIsNot) {
   control::ControlServer server;
   std::atomic<bool> more = false;
   server.stats.watch = [&](grpc::ServerContext& context, uint64_t since, auto& writer) {
-    EXPECT_EQ(since, 0U);  // from now on
+    EXPECT_EQ(since, 1U);
     writer.Write(News(v1::EVENT_KIND_SESSION_OPENED));
     while (!more && !context.IsCancelled()) std::this_thread::yield();
     writer.Write(News(v1::EVENT_KIND_VOLUME_CHANGED));
@@ -43,6 +43,17 @@ TEST(AttachWatch, AChangedVolumeIsHeardOfOnceAndASessionIsNot) {
   EXPECT_TRUE(HearsWithin(watch, 10000));
   EXPECT_TRUE(watch.TakeNews());
   EXPECT_FALSE(watch.TakeNews());
+}
+
+TEST(AttachWatch, WhatChangedBeforeItListenedIsHeardToo) {
+  control::ControlServer server;
+  server.stats.watch = [&](grpc::ServerContext& context, uint64_t since, auto& writer) {
+    // As a server does that has seen one change, revision 7.
+    if (since != 0 && since < 7) writer.Write(News(v1::EVENT_KIND_DISK_CHANGED));
+    Linger(context);
+  };
+  Watch watch({.address = server.address()});
+  EXPECT_TRUE(HearsWithin(watch, 10000));
 }
 
 TEST(AttachWatch, AServerThatIsNotThereIsNeitherHeardNorWaitedFor) {

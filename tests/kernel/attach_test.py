@@ -114,6 +114,20 @@ class Attach(KernelCase):
         self.serve('--create', '64MiB')
         self.assertEqual(self.guest.finish(), (0, '/dev/nbd0\n'))
 
+    def test_ctrl_c_ends_the_wait_for_a_server(self):
+        status, output = self.guest.attempt(
+            f'timeout --preserve-status -s INT 1 {SLUICE} attach --wait 20 {URI} nbd0; '
+            'status=$?; echo "after $SECONDS s"; exit $status')
+        self.assertEqual(status, 128 + signal.SIGINT)
+        self.assertLess(int(output.split()[1]), 10, output)
+
+    def test_detach_detaches_also_when_the_keeper_is_killed_meanwhile(self):
+        self.serve('--create', '64MiB')
+        self.run_in(f'{ATTACH} {URI} nbd0; keeper=$(sed -n "s/^pid //p" /run/sluice-attach/nbd0)\n'
+                    f'kill -STOP $keeper; {SLUICE} detach nbd0 & detach=$!; sleep 1\n'
+                    'kill -0 $detach; [ -e /sys/block/nbd0/pid ]; kill -9 $keeper; wait $detach\n'
+                    '[ ! -e /sys/block/nbd0/pid ]; [ ! -e /run/sluice-attach/nbd0 ]')
+
     def test_a_keeper_that_is_killed_has_a_successor_under_a_mounted_file_system(self):
         first = self.serve('--create', '64MiB')
         self.run_in(f'{ATTACH} {URI} nbd0; mkfs.ext4 -q /dev/nbd0; mount /dev/nbd0 /mnt\n'
