@@ -4,9 +4,8 @@
 import os
 import re
 
-from rig import HOST, KernelCase, MIB, PORT, SLUICE, main
+from rig import GRPC, HOST, KernelCase, MIB, SLUICE, main
 
-GRPC = f'{HOST}:10810'
 HOUR = 3600
 
 
@@ -16,21 +15,6 @@ class Growth(KernelCase):
         super().setUpClass()
         if cls.guest:
             cls.guest.load_nbd()
-
-    def serve_disk(self, size):
-        """A server of one disk, "disk", that is controlled from the host and from the guest."""
-        self.control = f'unix:{self.path("grpc.sock")}'
-        self.serve(config=f'''
-            nbd {{ listen: "{HOST}:{PORT}" insecure_tcp: true }}
-            grpc {{ listen: "{self.control}" listen: "{GRPC}" insecure_tcp: true }}
-            state_dir: "{self.path('state')}"
-            disk {{ name: "disk" path: "{self.image}" create_bytes: {size} }}
-            export {{ name: "disk" volume: "disk" }}''')
-
-    def say(self, *words):
-        """What an operator on the host says to the server."""
-        return self.assert_runs(SLUICE, *map(str, words),
-                                env={**os.environ, 'SLUICE_SERVER': self.control})
 
     def grow_disk(self, size):
         os.truncate(self.image, size)

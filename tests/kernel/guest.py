@@ -1,20 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real Linux kernel in user space (User-mode Linux), as a context manager.
+"""A real Linux kernel in a process (machine.py), as a context manager.
 
-    with Guest(self.tmp) as guest:
+    with Guest(self.tmp, UserMode()) as guest:
         guest.run('uname -r')
 
-Its root is the host's, read-only; /tmp and /run are its own and empty, /mnt is for mounting. It
-runs in network and PID namespaces of its own that end with it, whatever ends the test: a tap device
-joins it (GUEST) to its network namespace (HOST), where enter() puts a server.
+/tmp and /run are its own and empty, /mnt is for mounting. It runs in network and PID namespaces of
+its own that end with it, whatever ends the test: a tap device joins it (GUEST) to its network
+namespace (HOST), where enter() puts a server.
 """
 import base64
 import ctypes
-import glob
 import os
 import queue
 import select
-import shlex
 import signal
 import subprocess
 import threading
@@ -25,33 +23,31 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
 PR_SET_PDEATHSIG = 1
 
-# The namespace's side. linux.uml is its first process, so its children cannot outlive it.
+# The namespace's side. The machine is its first process, so its children cannot outlive it.
 START = f'''
 set -e
 ip link set lo up
-ip tuntap add tap0 mode tap
+ip tuntap add tap0 mode tap $1
 ip addr add {HOST}/30 dev tap0
 ip link set tap0 up
-exec linux.uml mem=512M rootfstype=hostfs rootflags=/ ro init="$1/init" umid=guest uml_dir="$1/" \\
-  con=null con0=fd:0,fd:1 ssl=null quiet selinux=0 noreboot \\
-  vec0:transport=tap,ifname=tap0,depth=128,gro=1
+shift
+exec "$@"
 '''
 
 # The guest's first process: what a distribution's init would set up, then one command a line. The
 # answer is one line too: a marker, the number, the exit status, the output.
-INIT = f'''#!/bin/bash
+INIT = '''#!/usr/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LC_ALL=C.UTF-8
 mount -t proc proc /proc; mount -t sysfs sys /sys
-for own in /tmp /run; do mount -t tmpfs own $own; done
-ln -s /proc/self/fd /dev/fd
-ip link set lo up; ip addr add {GUEST}/30 dev vec0; ip link set vec0 up
+{begin}
+ip link set lo up; ip addr add {address}/30 dev {interface}; ip link set {interface} up
 stty raw -echo
 echo "@guest@ 0 0 "
 while read -r number command; do
   base64 -d <<<"$command" >/tmp/command
-  bash /tmp/command >/tmp/output 2>&1 </dev/null
-  echo "@guest@ $number $? $(base64 -w0 /tmp/output)"
+  bash /tmp/command >/tmp/output.$number 2>&1 </dev/null
+  echo "@guest@ $number $? $(base64 -w0 /tmp/output.$number)"
 done
 '''
 
@@ -61,17 +57,19 @@ class Failed(AssertionError):
 
 
 class Guest:
-    def __init__(self, folder, boot_seconds=60):
+    def __init__(self, folder, machine, boot_seconds=60):
+        self.machine = machine
         self.number = 0
         self.silent = False
         self.log = []
         self.lines = queue.Queue()
         with open(os.path.join(folder, 'init'), 'w', encoding='utf-8') as f:
-            f.write(INIT)
+            f.write(INIT.format(begin=machine.begin(), address=GUEST,
+                                interface=machine.INTERFACE))
         os.chmod(f.name, 0o755)
         self.process = subprocess.Popen(
             ['unshare', '--net', '--pid', '--fork', '--kill-child', '--mount-proc',
-             'sh', '-c', START, 'sh', folder],
+             'sh', '-c', START, 'sh', machine.TAP, *machine.start(folder)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             preexec_fn=lambda: LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
         self.reader = threading.Thread(target=self._read, daemon=True)
@@ -138,8 +136,7 @@ class Guest:
 
     def load_nbd(self):
         """The driver; devices may have 8 partitions each."""
-        module, = glob.glob('/usr/lib/uml/modules/*/kernel/drivers/block/nbd.ko')
-        self.run(f'insmod {shlex.quote(module)} max_part=8 nbds_max=4')
+        self.run(f'insmod {self.machine.nbd_module()} max_part=8 nbds_max=4')
 
     def __enter__(self):
         return self

@@ -8,13 +8,15 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), '../e2e'))
 from guest import GUEST, HOST, Guest  # noqa: E402
+from machine import Emulated, UserMode  # noqa: E402
 from server import BINARY, Server  # noqa: E402
 from suite import Case, MIB, main, sparse_file  # noqa: E402
 
-__all__ = ['GUEST', 'HOST', 'KernelCase', 'MIB', 'PORT', 'SERVER', 'SLUICE', 'TREE', 'URI',
-           'main', 'sparse_file']
+__all__ = ['Emulated', 'GRPC', 'GUEST', 'HOST', 'KernelCase', 'MIB', 'PARTS', 'PORT', 'SERVER',
+           'SLUICE', 'TREE', 'URI', 'main', 'sparse_file']
 
 PORT = 10809
+GRPC = f'{HOST}:10810'
 URI = f'nbd://{HOST}'
 SERVER = os.path.realpath(BINARY)
 SLUICE = os.path.join(os.path.dirname(SERVER), 'sluice')
@@ -30,21 +32,24 @@ class KernelCase(Case):
     """One guest for all tests of a class; each test has its image and its server. Whatever a test
     leaves attached or mounted is gone before the next."""
 
+    MACHINE = UserMode()
+
     @classmethod
     def setUpClass(cls):
         cls.guest = None
+        cls.missing = cls.MACHINE.missing()
         if os.geteuid() != 0 or not os.path.exists('/dev/net/tun'):
-            return
-        if not shutil.which('linux.uml'):
+            cls.missing = 'root and /dev/net/tun'
+        if cls.missing:
             return
         folder = tempfile.mkdtemp(prefix='sluice-kernel-')
         cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
-        cls.guest = cls.enterClassContext(Guest(folder))
+        cls.guest = cls.enterClassContext(Guest(folder, cls.MACHINE))
 
     def setUp(self):
         super().setUp()
         if self.guest is None:
-            self.skipTest('needs root, /dev/net/tun and linux.uml (package user-mode-linux)')
+            self.skipTest(f'needs {self.missing}')
         self.guest.attempt('dmesg -C')
         self.image = self.path('disk.img')
 
@@ -66,6 +71,21 @@ class KernelCase(Case):
         if 'config' not in options:
             arguments = ('serve', *arguments, '--nbd', address, '--insecure-tcp', self.image)
         return Server(*arguments, preexec_fn=self.guest.enter, **options)
+
+    def serve_disk(self, size):
+        """A server of one disk, "disk", that is controlled from the host and from the guest."""
+        self.control = f'unix:{self.path("grpc.sock")}'
+        self.serve(config=f'''
+            nbd {{ listen: "{HOST}:{PORT}" insecure_tcp: true }}
+            grpc {{ listen: "{self.control}" listen: "{GRPC}" insecure_tcp: true }}
+            state_dir: "{self.path('state')}"
+            disk {{ name: "disk" path: "{self.image}" create_bytes: {size} }}
+            export {{ name: "disk" volume: "disk" }}''')
+
+    def say(self, *words):
+        """What an operator on the host says to the server."""
+        return self.assert_runs(SLUICE, *map(str, words),
+                                env={**os.environ, 'SLUICE_SERVER': self.control})
 
     def run_in(self, script, seconds=60):
         return self.guest.run(script, seconds)
