@@ -39,7 +39,6 @@ exec "$@"
 INIT = '''#!/usr/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LC_ALL=C.UTF-8
-mount -t proc proc /proc; mount -t sysfs sys /sys
 {begin}
 ip link set lo up; ip addr add {address}/30 dev {interface}; ip link set {interface} up
 stty raw -echo

@@ -11,6 +11,8 @@ import shutil
 import subprocess
 
 MODULE = 'kernel/drivers/block/nbd.ko'
+UML_MODULES = '/usr/lib/uml/modules'
+KERNELS_OWN = 'mount -t proc proc /proc; mount -t sysfs sys /sys'
 
 
 class UserMode:
@@ -26,11 +28,11 @@ class UserMode:
 
     @staticmethod
     def nbd_module():
-        return glob.glob(f'/usr/lib/uml/modules/*/{MODULE}')[0]
+        return glob.glob(f'{UML_MODULES}/*/{MODULE}')[0]
 
     @staticmethod
     def begin():
-        return ('for own in /tmp /run; do mount -t tmpfs own $own; done\n'
+        return (f'{KERNELS_OWN}\nfor own in /tmp /run; do mount -t tmpfs own $own; done\n'
                 'ln -s /proc/self/fd /dev/fd')
 
     @staticmethod
@@ -39,6 +41,42 @@ class UserMode:
                 f'init={folder}/init', 'umid=guest', f'uml_dir={folder}/', 'selinux=0', 'noreboot',
                 'con=null', 'con0=fd:0,fd:1', 'ssl=null',
                 'vec0:transport=tap,ifname=tap0,depth=128,gro=1')
+
+
+class Systemd(UserMode):
+    """User-mode Linux whose first process is systemd, up to its sysinit.target. Its root is
+    the host's with an overlay in memory, so that all of it may be written; the kernel's modules are
+    where modprobe looks for them, and `prepare`, lines of shell, is done before systemd begins."""
+
+    def __init__(self, prepare):
+        self.prepare = prepare
+
+    def missing(self):
+        lacking = [name for name in ('systemctl', 'udevadm') if not shutil.which(name)]
+        return super().missing() or (f'{lacking[0]} (packages systemd, udev)' if lacking else None)
+
+    def begin(self):
+        """Three stages of the one script: the overlay, systemd, and beside it the commands."""
+        return f'''
+case ${{1-}} in
+systemd)
+  {KERNELS_OWN}
+  mount -t devtmpfs devices /dev
+  for own in /tmp /run; do mount -t tmpfs own $own; done
+  {self.prepare}
+  exec 3<&0; /guest commands <&3 3<&- &
+  exec /lib/systemd/systemd --unit=sysinit.target --show-status=no ;;
+commands) ;;
+*)
+  insmod {UML_MODULES}/*/kernel/fs/overlayfs/overlay.ko
+  mount -t tmpfs own /mnt; mkdir /mnt/upper /mnt/work /mnt/root
+  mount -t overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work root /mnt/root
+  cp "$0" /mnt/root/guest; cd /mnt/root; rm -f .dockerenv  # it is no container
+  mkdir -p usr/lib/modules; ln -s {UML_MODULES}/* usr/lib/modules/
+  exec chroot . /guest systemd ;;
+esac
+until [[ $(systemctl is-system-running 2>/dev/null) =~ running|degraded ]]; do sleep 0.1; done
+'''
 
 
 class Emulated:
@@ -74,7 +112,7 @@ class Emulated:
         return f'/lib/modules/{self.kernels()[-1]}/{MODULE}'
 
     def begin(self):
-        return '\n'.join(('mount -t devtmpfs devices /dev',
+        return '\n'.join((KERNELS_OWN, 'mount -t devtmpfs devices /dev',
                           *(f'insmod {driver}' for driver in self._drivers())))
 
     def start(self, folder):

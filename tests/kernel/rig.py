@@ -8,12 +8,12 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), '../e2e'))
 from guest import GUEST, HOST, Guest  # noqa: E402
-from machine import Emulated, UserMode  # noqa: E402
+from machine import Emulated, Systemd, UserMode  # noqa: E402
 from server import BINARY, Server  # noqa: E402
 from suite import Case, MIB, main, sparse_file  # noqa: E402
 
 __all__ = ['Emulated', 'GRPC', 'GUEST', 'HOST', 'KernelCase', 'MIB', 'PARTS', 'PORT', 'SERVER',
-           'SLUICE', 'TREE', 'URI', 'main', 'sparse_file']
+           'SLUICE', 'Systemd', 'TREE', 'URI', 'main', 'sparse_file']
 
 PORT = 10809
 GRPC = f'{HOST}:10810'
@@ -75,7 +75,7 @@ class KernelCase(Case):
     def serve_disk(self, size):
         """A server of one disk, "disk", that is controlled from the host and from the guest."""
         self.control = f'unix:{self.path("grpc.sock")}'
-        self.serve(config=f'''
+        return self.serve(config=f'''
             nbd {{ listen: "{HOST}:{PORT}" insecure_tcp: true }}
             grpc {{ listen: "{self.control}" listen: "{GRPC}" insecure_tcp: true }}
             state_dir: "{self.path('state')}"
