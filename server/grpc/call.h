@@ -109,7 +109,9 @@ struct Host {
   Reactor& here;  // the registry's
   Callers callers;
   ControlServices* control = nullptr;  // set before the first call
-  v1::BlockService::AsyncService block;
+  // Io's messages are made and parsed by its calls: gRPC would do both outside of a Step's
+  // hand-over.
+  v1::BlockService::WithRawMethod_Io<v1::BlockService::AsyncService> block;
   ::grpc::health::v1::Health::AsyncService health;
   ::grpc::reflection::v1alpha::ServerReflection::AsyncService reflection;
   std::vector<std::string> services;  // the names of all, for the last two; constant once started
@@ -139,16 +141,35 @@ class Tag {
 template <typename C>
 class Step final : public Tag {
  public:
+  class Giving {
+   public:
+    explicit Giving(Step& step) : lock_(step.mutex_), tag_(static_cast<Tag*>(&step)) {}
+    operator void*() const { return tag_; }  // NOLINT(google-explicit-constructor): gRPC's tag
+
+   private:
+    const std::lock_guard<std::mutex> lock_;
+    void* const tag_;
+  };
+
   Step(C& call, void (C::*then)(bool)) : call_(call), then_(then) {}
+  // The tag, for what leaves all of ours alone: the step comes after what was done before this.
   void* Give() {
     keep_ = call_.shared_from_this();
     handed_.store(true, std::memory_order_release);
     return static_cast<Tag*>(this);
   }
+  // The tag as an argument of a call that reads what is ours, a message or a status: that it does
+  // after its arguments were made, and the step may come before it has returned. The step waits for
+  // that, and so comes after all of it.
+  Giving Lend() {
+    keep_ = call_.shared_from_this();
+    return Giving(*this);
+  }
   // Lets go of the call: gRPC was given this and never comes back with it.
   void Drop() { keep_ = nullptr; }
   void Proceed(bool ok) noexcept override {
     handed_.load(std::memory_order_acquire);
+    { const std::lock_guard<std::mutex> given(mutex_); }
     const std::shared_ptr<C> keep = std::move(keep_);
     (call_.*then_)(ok);
   }
@@ -158,6 +179,7 @@ class Step final : public Tag {
   void (C::*then_)(bool);
   std::shared_ptr<C> keep_;
   std::atomic<bool> handed_{false};
+  std::mutex mutex_;  // held while it is lent
 };
 
 class Call {

@@ -23,6 +23,18 @@ constexpr size_t kUnsentMax = 8;         // messages of results that wait; then 
 constexpr size_t kHeadRoom = 64 * 1024;  // of a message, for its results
 constexpr size_t kKeptMax = 512 * 1024;  // of a message that is used again, its data's memory
 
+::grpc::ByteBuffer Encode(const v1::IoResponse& message) {
+  ::grpc::ByteBuffer bytes;
+  bool own = false;
+  const auto status = ::grpc::SerializationTraits<v1::IoResponse>::Serialize(message, &bytes, &own);
+  SLUICE_CHECK(status.ok());
+  return bytes;
+}
+
+bool Decode(::grpc::ByteBuffer& bytes, v1::IoRequest& message) {
+  return ::grpc::SerializationTraits<v1::IoRequest>::Deserialize(&bytes, &message).ok();
+}
+
 class IoCall final : public Call, private Party, public std::enable_shared_from_this<IoCall> {
  public:
   IoCall(Host& host, Doorway& doorway, ::grpc::ServerCompletionQueue& cq)
@@ -77,6 +89,8 @@ class IoCall final : public Call, private Party, public std::enable_shared_from_
   // Give the stream what it can take now; they let go of the lock.
   void ReadMore(Lock lock);
   void WriteMore(Lock lock);
+  // One that was written, for what comes next.
+  void Keep(std::unique_ptr<v1::IoResponse> message);
   template <typename F>
   void Post(F work) {
     session_->reactor().Post([self = shared_from_this(), work = std::move(work)] { work(*self); });
@@ -84,7 +98,7 @@ class IoCall final : public Call, private Party, public std::enable_shared_from_
 
   ::grpc::ServerCompletionQueue& cq_;
   ::grpc::ServerContext context_;
-  ::grpc::ServerAsyncReaderWriter<v1::IoResponse, v1::IoRequest> stream_;
+  ::grpc::ServerAsyncReaderWriter<::grpc::ByteBuffer, ::grpc::ByteBuffer> stream_;
   Step<IoCall> asked_, read_, write_, finish_;
   std::shared_ptr<Session> session_;  // set by Join(), then constant
 
@@ -100,8 +114,9 @@ class IoCall final : public Call, private Party, public std::enable_shared_from_
 
   // gRPC's thread fills a slot, the reactor empties it.
   Slot slots_[2];
-  std::mutex mutex_;  // guards all below
-  size_t next_slot_ = 0;
+  size_t next_slot_ = 0;         // the one to fill
+  ::grpc::ByteBuffer arriving_;  // gRPC's, while reading_
+  std::mutex mutex_;             // guards all below
   size_t full_slots_ = 0;
   bool reading_ = false;
   bool writing_ = false;
@@ -109,7 +124,6 @@ class IoCall final : public Call, private Party, public std::enable_shared_from_
   bool finishing_ = false;
   std::optional<::grpc::Status> status_;  // how it ends, when all is written
   std::deque<std::unique_ptr<v1::IoResponse>> unsent_;
-  std::unique_ptr<v1::IoResponse> being_written_;
   std::unique_ptr<v1::IoResponse> spare_;  // one that was written, empty, with its memory
 };
 
@@ -125,15 +139,15 @@ void IoCall::ReadMore(Lock lock) {
   if (reading_ || status_ || full_slots_ == std::size(slots_) || unsent_.size() > kUnsentMax)
     return;
   reading_ = true;
-  Slot& slot = slots_[next_slot_];
   lock.unlock();
-  stream_.Read(&slot.message, read_.Give());
+  stream_.Read(&arriving_, read_.Give());
 }
 
 void IoCall::Arrived(bool ok) {
+  Slot& slot = slots_[next_slot_];
+  const bool parsed = ok && Decode(arriving_, slot.message);
   Lock lock(mutex_);
   reading_ = false;
-  Slot& slot = slots_[next_slot_];
   const bool first = session_ == nullptr;
   if (ok && !first) {
     next_slot_ = (next_slot_ + 1) % std::size(slots_);
@@ -145,10 +159,10 @@ void IoCall::Arrived(bool ok) {
     return Post([](IoCall& call) { call.EndOfInput(); });
   }
   if (first) {
-    if (!slot.message.has_attach()) return Close(StatusOf(Reason::kBadRequest));
+    if (!parsed || !slot.message.has_attach()) return Close(StatusOf(Reason::kBadRequest));
     return Join(slot.message.attach());
   }
-  if (slot.message.has_attach() || slot.message.ops_size() > int{kOpsPerMessage} ||
+  if (!parsed || slot.message.has_attach() || slot.message.ops_size() > int{kOpsPerMessage} ||
       slot.message.cancel_op_ids_size() > int{kOpsPerMessage}) {
     Close(StatusOf(Reason::kBadRequest));
     return Post([](IoCall& call) { call.Leave(); });
@@ -310,22 +324,29 @@ void IoCall::WriteMore(Lock lock) {
   if (writing_ || finishing_) return;
   if (!unsent_.empty()) {
     writing_ = true;
-    being_written_ = std::move(unsent_.front());
+    std::unique_ptr<v1::IoResponse> message = std::move(unsent_.front());
     unsent_.pop_front();
     lock.unlock();
-    stream_.Write(*being_written_, write_.Give());
+    const ::grpc::ByteBuffer bytes = Encode(*message);
+    Keep(std::move(message));
+    stream_.Write(bytes, write_.Give());
   } else if (status_) {
     finishing_ = true;
     lock.unlock();
-    stream_.Finish(*status_, finish_.Give());
+    stream_.Finish(*status_, finish_.Lend());
   }
 }
 
+void IoCall::Keep(std::unique_ptr<v1::IoResponse> message) {
+  if (message->payload().capacity() > kKeptMax) return;
+  message->Clear();
+  const Lock lock(mutex_);
+  spare_ = std::move(message);
+}
+
 void IoCall::Written(bool ok) {
-  being_written_->Clear();
   Lock lock(mutex_);
   writing_ = false;
-  if (being_written_->payload().capacity() <= kKeptMax) spare_ = std::move(being_written_);
   if (!ok) {
     unsent_.clear();
     if (!status_) status_ = ::grpc::Status::CANCELLED;

@@ -79,19 +79,19 @@ class LongCall : public Call,
   template <typename Message>
   void Write(const Message& message) {
     writing_ = true;
-    responder_.Write(message, written_.Give());
+    responder_.Write(message, written_.Lend());
   }
   // Ends it: a stream without, a unary call with its answer.
   void Over(const ::grpc::Status& status) {
     if constexpr (requires { responder_.FinishWithError(status, nullptr); }) {
-      Close([&] { responder_.FinishWithError(status, ended_.Give()); });
+      Close([&] { responder_.FinishWithError(status, ended_.Lend()); });
     } else {
-      Close([&] { responder_.Finish(status, ended_.Give()); });
+      Close([&] { responder_.Finish(status, ended_.Lend()); });
     }
   }
   template <typename Message>
   void Answer(const Message& message) {
-    Close([&] { responder_.Finish(message, ::grpc::Status::OK, ended_.Give()); });
+    Close([&] { responder_.Finish(message, ::grpc::Status::OK, ended_.Lend()); });
   }
   bool draining() const { return host_.draining.load(); }
 

@@ -89,7 +89,7 @@ class WatchCall final : public Call,
     }
     told_ = writing_ = true;
     response_.set_status(status);
-    writer_.Write(response_, write_.Give());
+    writer_.Write(response_, write_.Lend());
   }
   void Told(bool) {
     {
@@ -107,7 +107,7 @@ class WatchCall final : public Call,
   // REQUIRES: mutex_ is held.
   void Finish() {
     if (std::exchange(finishing_, true)) return;
-    writer_.Finish(::grpc::Status::OK, finish_.Give());
+    writer_.Finish(::grpc::Status::OK, finish_.Lend());
   }
   void Ended(bool) {}
 
@@ -197,13 +197,13 @@ class ReflectionCall final : public Call, public std::enable_shared_from_this<Re
       return Finish({::grpc::StatusCode::INVALID_ARGUMENT, "the request is too long"});
     }
     Reflect(host_, request_, response_);
-    stream_.Write(response_, write_.Give());
+    stream_.Write(response_, write_.Lend());
   }
   void Told(bool ok) {
     if (!ok) return Finish(::grpc::Status::OK);
     stream_.Read(&request_, read_.Give());
   }
-  void Finish(const ::grpc::Status& status) { stream_.Finish(status, finish_.Give()); }
+  void Finish(const ::grpc::Status& status) { stream_.Finish(status, finish_.Lend()); }
   void Ended(bool) {}
 
   ::grpc::ServerCompletionQueue& cq_;

@@ -45,8 +45,8 @@ class RangeCall : public Call, public std::enable_shared_from_this<RangeCall<Req
   virtual Reason Check() = 0;  // of the request alone
   virtual void Next() = 0;
 
-  void Tell() { writer_.Write(response_, write_.Give()); }
-  void Close(const ::grpc::Status& status) { writer_.Finish(status, finish_.Give()); }
+  void Tell() { writer_.Write(response_, write_.Lend()); }
+  void Close(const ::grpc::Status& status) { writer_.Finish(status, finish_.Lend()); }
 
   ::grpc::ServerCompletionQueue& cq_;
   ::grpc::ServerContext context_;

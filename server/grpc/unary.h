@@ -35,8 +35,8 @@ class Unary : public Call, public std::enable_shared_from_this<Unary<Service, Re
 
   void Start() { (service_.*ask_)(&context_, &request, &writer_, &cq_, &cq_, asked_.Give()); }
 
-  void Answer() { writer_.Finish(response, ::grpc::Status::OK, finish_.Give()); }
-  void Fail(const ::grpc::Status& status) { writer_.FinishWithError(status, finish_.Give()); }
+  void Answer() { writer_.Finish(response, ::grpc::Status::OK, finish_.Lend()); }
+  void Fail(const ::grpc::Status& status) { writer_.FinishWithError(status, finish_.Lend()); }
 
   Host& host() { return host_; }
   const ::grpc::ServerContext& context() const { return context_; }
