@@ -115,7 +115,9 @@ absl::Status GrpcWorker::Drive(Control& control) {
   bool stopped = false;
   std::unique_lock lock(mutex_);
   while (!wake_.wait_for(lock, kTick, [this] { return finished_; })) {
-    const uint64_t silent_ns = NowNs() - std::min(NowNs(), progress_ns_.load());
+    const uint64_t progress_ns = progress_ns_.load();
+    const uint64_t now_ns = NowNs();  // read behind it: an answer between the two is no silence
+    const uint64_t silent_ns = now_ns - std::min(now_ns, progress_ns);
     lock.unlock();
     if (!stopped && control.stop.load()) {
       stopped = true;
