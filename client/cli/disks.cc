@@ -126,11 +126,13 @@ void DeclareEnd(Tree& tree, CLI::App& disk) {
     return control::DrainDisk(l, *drained, *wait, *drain_json);
   });
 
-  CLI::App& remove = tree.Add(disk, "remove", "close a drained disk that nothing stands on");
+  CLI::App& remove = tree.Add(disk, "remove", "close a disk that nothing stands on");
   remove.alias("rm");
   auto removed = About<v1::RemoveDiskRequest>(tree, remove);
   AddChange(remove, removed);
-  remove.footer("What it holds stays on it. Only disks that were added at run time.");
+  remove.footer(
+      "What it holds stays on it; drain it first if something may not be flushed yet. Only\n"
+      "disks that were added at run time.");
   tree.Control(remove, [removed](const Link& l) { return control::RemoveDisk(l, *removed); });
 
   CLI::App& rescan = tree.Add(disk, "rescan", "see whether the device has grown");
