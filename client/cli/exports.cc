@@ -8,6 +8,11 @@ namespace {
 using control::Link;
 using control::Named;
 
+constexpr char kDescription[] = "told to clients that list exports";
+constexpr char kReadOnly[] = "refuse everything that writes";
+constexpr char kPriority[] = "class, 0 first to 2 last, for strategies that know it";
+constexpr char kWeight[] = "share of the disk under the strategy fair";
+
 void DeclareCreate(Tree& tree, CLI::App& exports) {
   CLI::App& create = tree.Add(exports, "create", "let clients ask for a volume or disk");
   auto request = std::make_shared<v1::CreateExportRequest>();
@@ -18,12 +23,12 @@ void DeclareCreate(Tree& tree, CLI::App& exports) {
                         [&spec](const std::string& name) { spec.set_volume(name); }),
                {.named = Named::kTarget});
   create.add_flag_callback(
-      "--read-only", [&spec] { spec.set_read_only(true); }, "refuse everything that writes");
-  AddText(create, "--description", "TEXT", "told to clients that list exports",
+      "--read-only", [&spec] { spec.set_read_only(true); }, kReadOnly);
+  AddText(create, "--description", "TEXT", kDescription,
           [&spec](const std::string& text) { spec.set_description(text); });
-  AddNumber(create, "--priority", "N [1]", "class, 0 first to 2 last, for strategies that know it",
-            0, 2, [&spec](uint64_t n) { spec.set_priority(static_cast<uint32_t>(n)); });
-  AddNumber(create, "--weight", "N [100]", "share of the disk under the strategy fair", 1, 1000,
+  AddNumber(create, "--priority", "N [1]", kPriority, 0, 2,
+            [&spec](uint64_t n) { spec.set_priority(static_cast<uint32_t>(n)); });
+  AddNumber(create, "--weight", "N [100]", kWeight, 1, 1000,
             [&spec](uint64_t n) { spec.set_weight(static_cast<uint32_t>(n)); });
   CLI::Option* const exclusive = AddText(
       create, "--exclusive", "WHOM [everybody]",
@@ -41,6 +46,42 @@ void DeclareCreate(Tree& tree, CLI::App& exports) {
   create.footer("Examples:\n  sluice export create data fast --description \"the database\"");
   tree.Control(
       create, [request, json](const Link& l) { return control::CreateExport(l, *request, *json); });
+}
+
+void DeclareUpdate(Tree& tree, CLI::App& exports) {
+  CLI::App& update = tree.Add(exports, "update", "change what is said of one");
+  auto request = std::make_shared<v1::UpdateExportRequest>();
+  tree.SetHint(AddPlace(update, "NAME", "the export",
+                        [request](const std::string& name) { request->set_name(name); }),
+               {.named = Named::kExport});
+  AddText(update, "--description", "TEXT", kDescription,
+          [request](const std::string& text) { request->set_description(text); });
+  CLI::Option* const read_only = update.add_flag_callback(
+      "--read-only", [request] { request->set_read_only(true); }, kReadOnly);
+  update
+      .add_flag_callback(
+          "--read-write", [request] { request->set_read_only(false); }, "let clients write")
+      ->excludes(read_only);
+  AddNumber(update, "--priority", "N", kPriority, 0, 2,
+            [request](uint64_t n) { request->set_priority(static_cast<uint32_t>(n)); });
+  AddNumber(update, "--weight", "N", kWeight, 1, 1000,
+            [request](uint64_t n) { request->set_weight(static_cast<uint32_t>(n)); });
+  AddChange(update, request);
+  const auto json = AddJson(update);
+  update.footer(
+      "What is left out stays. Nobody may have it open, and the config file's exports are\n"
+      "changed there.\n\n"
+      "Examples:\n  sluice export update data --read-only --description \"the old database\"");
+  update.callback([request] {
+    if (request->has_description() || request->has_read_only() || request->has_priority() ||
+        request->has_weight()) {
+      return;
+    }
+    throw CLI::ValidationError(
+        "say what changes: --description, --read-only, --read-write, --priority or --weight");
+  });
+  tree.Control(
+      update, [request, json](const Link& l) { return control::UpdateExport(l, *request, *json); });
 }
 
 void DeclareDelete(Tree& tree, CLI::App& exports) {
@@ -74,6 +115,7 @@ void DeclareExports(Tree& tree) {
   tree.Control(
       show, [name, show_json](const Link& l) { return control::ShowExport(l, *name, *show_json); });
   DeclareCreate(tree, exports);
+  DeclareUpdate(tree, exports);
   DeclareDelete(tree, exports);
 
   CLI::App& session = tree.Add(tree.root(), "session", "who uses exports, over either door");

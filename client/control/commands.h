@@ -38,6 +38,7 @@ int DeleteVolume(const Link& link, v1::DeleteVolumeRequest request);
 int ListExports(const Link& link, bool json);
 int ShowExport(const Link& link, const std::string& name, bool json);
 int CreateExport(const Link& link, v1::CreateExportRequest request, bool json);
+int UpdateExport(const Link& link, v1::UpdateExportRequest request, bool json);
 int DeleteExport(const Link& link, v1::DeleteExportRequest request);
 
 // `export_name` empty: of all.

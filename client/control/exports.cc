@@ -31,6 +31,10 @@ std::string PriorityOf(const v1::Export& spec) {
   return absl::StrCat(spec.has_priority() ? spec.priority() : 1);
 }
 
+std::string WeightOf(const v1::Export& spec) {
+  return absl::StrCat(spec.weight() == 0 ? 100 : spec.weight());
+}
+
 std::string UsersOf(const v1::ExportStatus& exported) {
   return absl::StrCat(exported.sessions() + exported.nbd_connections());
 }
@@ -49,7 +53,7 @@ void PrintExport(const v1::ExportStatus& exported, bool json) {
     facts.Add("description", exported.spec().description());
   }
   facts.Add("priority", PriorityOf(exported.spec()));
-  facts.Add("weight", absl::StrCat(exported.spec().weight() == 0 ? 100 : exported.spec().weight()));
+  facts.Add("weight", WeightOf(exported.spec()));
   facts.Add("exclusive", exported.spec().exclusive() == v1::EXCLUSIVE_SESSIONS
                              ? "a writing session keeps other writing sessions out"
                              : "a writing session keeps everybody else who writes out");
@@ -107,6 +111,17 @@ int CreateExport(const Link& link, v1::CreateExportRequest request, bool json) {
   Print(absl::StrCat("export ", request.export_().name(), " created, ",
                      SizeText(answer->export_().geometry().size_bytes()), " of ",
                      request.export_().volume(), "\n"));
+  return 0;
+}
+
+int UpdateExport(const Link& link, v1::UpdateExportRequest request, bool json) {
+  if (request.request_id().empty()) request.set_request_id(NewRequestId());
+  const auto answer = Ask(link, *ExportsOf(link), &Exports::UpdateExport, request);
+  if (!answer.ok()) return Fail(answer.status());
+  if (json) return PrintExport(answer->export_(), true), 0;
+  const v1::Export& spec = answer->export_().spec();
+  Print(absl::StrCat("export ", request.name(), " updated: ", ModeOf(answer->export_()),
+                     ", priority ", PriorityOf(spec), ", weight ", WeightOf(spec), "\n"));
   return 0;
 }
 

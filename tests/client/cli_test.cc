@@ -245,6 +245,11 @@ TEST(ClientCommandLine, ManagementRefusesWhatCannotBe) {
   EXPECT_THAT(Why({"volume", "grow", "s", "--size", "1", "--add", "d"}), HasSubstr("--add"));
   EXPECT_THAT(Why({"export", "create", "e", "v", "--exclusive", "me"}), HasSubstr("sessions"));
   EXPECT_THAT(Why({"export", "create", "e", "v", "--priority", "3"}), HasSubstr("--priority"));
+  EXPECT_THAT(Why({"export", "update", "e"}), HasSubstr("--description"));
+  EXPECT_THAT(Why({"export", "update", "e", "--read-only", "--read-write"}),
+              HasSubstr("--read-write"));
+  EXPECT_THAT(Why({"export", "update", "e", "--weight", "0"}), HasSubstr("--weight"));
+  EXPECT_TRUE(Parse({"export", "update", "e", "--description", ""}).ok());
   EXPECT_THAT(Why({"server", "log-level", "loud"}), HasSubstr("debug"));
   EXPECT_THAT(Why({"top", "--interval", "1ms"}), HasSubstr("--interval"));
 }

@@ -13,6 +13,7 @@ ControlServer::ControlServer() {
   grpc::ServerBuilder builder;
   builder.AddListeningPort(address(), grpc::InsecureServerCredentials());
   builder.RegisterService(&disks);
+  builder.RegisterService(&exports);
   builder.RegisterService(&operations);
   builder.RegisterService(&stats);
   server_ = builder.BuildAndStart();

@@ -48,6 +48,15 @@ struct FakeDisks final : v1::DiskService::Service {
   }
 };
 
+struct FakeExports final : v1::ExportService::Service {
+  Answer<v1::UpdateExportRequest, v1::UpdateExportResponse> update;
+
+  grpc::Status UpdateExport(grpc::ServerContext*, const v1::UpdateExportRequest* request,
+                            v1::UpdateExportResponse* response) override {
+    return Do(update, *request, *response);
+  }
+};
+
 struct FakeOperations final : v1::OperationService::Service {
   Answer<v1::WaitOperationRequest, v1::WaitOperationResponse> wait;
 
@@ -85,6 +94,7 @@ class ControlServer {
   Link link() const;
 
   FakeDisks disks;
+  FakeExports exports;
   FakeOperations operations;
   FakeStats stats;
 

@@ -153,6 +153,31 @@ TEST(ControlCommands, AChangeCarriesAnIdOfItsOwn) {
   EXPECT_EQ(ids[1], "mine");
 }
 
+TEST(ControlCommands, AnUpdateOfAnExportCarriesWhatWasSaidAndNoMore) {
+  ControlServer server;
+  v1::UpdateExportRequest asked;
+  server.exports.update = [&](const v1::UpdateExportRequest& request,
+                              v1::UpdateExportResponse& response) {
+    asked = request;
+    response.mutable_export_()->mutable_spec()->set_name(request.name());
+    response.mutable_export_()->mutable_spec()->set_weight(request.weight());
+    return grpc::Status::OK;
+  };
+  v1::UpdateExportRequest request;
+  request.set_name("e");
+  request.set_read_only(false);
+  request.set_weight(7);
+  const Link link = server.link();
+  EXPECT_EQ(Doing([&] { return UpdateExport(link, request, false); }).out,
+            "export e updated: rw, priority 1, weight 7\n");
+  EXPECT_TRUE(asked.has_read_only());
+  EXPECT_FALSE(asked.has_description());
+  EXPECT_FALSE(asked.has_priority());
+  EXPECT_FALSE(asked.request_id().empty());
+  EXPECT_THAT(Doing([&] { return UpdateExport(link, request, true); }).out,
+              HasSubstr("\"weight\": 7"));
+}
+
 class Draining : public ::testing::Test {
  protected:
   Draining() {

@@ -84,6 +84,11 @@ class Life(Operator):
                       self.say('export', 'create', 'data', 'even', '--description', 'it'))
         self.assertRegex(self.rows('ls')['data'], r'9.0 MiB +rw +even +0 +it')
 
+        self.assertIn('updated: rw, priority 0',
+                      self.say('export', 'update', 'data', '--description', 'mine',
+                               '--priority', 0))
+        self.assertRegex(self.rows('ls')['data'], r'9.0 MiB +rw +even +0 +mine')
+
         source = write_file(self.path('source'), pattern(0, 8 * MIB))
         self.say('copy', source, self.server.uri('data'), '--verify', '--quiet')
         self.assertIn('even', self.cure('volume', 'delete', 'part'))
@@ -189,6 +194,7 @@ class WrongUse(Operator):
                 (('volume', 'create', 'slice', 's', 'd0', '--size', '1T'), 'd0'),
                 (('volume', 'delete', 'nix'), 'nix'),
                 (('export', 'create', 'long', 'd0'), 'long'),
+                (('export', 'update', 'long', '--read-only'), 'config'),
                 (('export', 'delete', 'nix'), 'nix'),
                 (('session', 'revoke', 'nix'), 'nix'),
                 (('operation', 'wait', 'nix'), 'nix'),
