@@ -20,11 +20,20 @@ DEPLOY = os.path.join(os.path.dirname(os.path.realpath(__file__)), '../../deploy
 VARIABLES = {'$instance': '.*', '$export': '.*', '$disk': '.*', '$__rate_interval': '10s'}
 
 
+def dashboard():
+    with open(os.path.join(DEPLOY, 'grafana/sluice.json'), encoding='utf-8') as file:
+        return json.load(file)
+
+
+def dashboard_variables():
+    """{name: (family, label)}: what Grafana offers for a variable is that label's values."""
+    return {v['name']: re.fullmatch(r'label_values\((\w+), (\w+)\)', v['query']).groups()
+            for v in dashboard()['templating']['list'] if v['type'] == 'query'}
+
+
 def dashboard_queries():
     """(panel, may it be empty, expression) of every target."""
-    with open(os.path.join(DEPLOY, 'grafana/sluice.json'), encoding='utf-8') as file:
-        dashboard = json.load(file)
-    for panel in dashboard['panels']:
+    for panel in dashboard()['panels']:
         for target in panel.get('targets', []):
             expression = target['expr']
             for name, value in VARIABLES.items():
@@ -143,6 +152,13 @@ class Scraped(Case):
                     f'{told(labels)} {value:.4g}' for labels, value in found[:6]))
                 shown += 1
         self.assertGreater(shown, 30)
+
+    def test_each_variable_of_the_dashboard_has_values(self):
+        for name, (family, label) in dashboard_variables().items():
+            with self.subTest(name):
+                values = self.prometheus.get(f'label/{label}/values', **{'match[]': family})
+                self.assertEqual(values, [{'instance': ':'.join(map(str, http_address(
+                    self.server)))}.get(name, 'disk')])
 
     def test_the_dashboard_names_only_what_there_is(self):
         names = {name for _, _, e in dashboard_queries()
