@@ -103,4 +103,4 @@ class Compose(Case):
 
 
 if __name__ == '__main__':
-    main(seconds=1180)
+    main(seconds=580)

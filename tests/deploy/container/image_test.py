@@ -164,4 +164,4 @@ class Image(Case):
 
 
 if __name__ == '__main__':
-    main(seconds=1180)
+    main(seconds=580)

@@ -112,4 +112,4 @@ class Kube(Case):
 
 
 if __name__ == '__main__':
-    main(seconds=1180)
+    main(seconds=580)

@@ -61,4 +61,4 @@ class Readme(Case):
 
 
 if __name__ == '__main__':
-    main(seconds=1180)
+    main(seconds=580)

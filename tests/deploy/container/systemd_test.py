@@ -29,7 +29,7 @@ TOLERATED = {'maintainer-script-calls-systemctl', 'maintscript-calls-ldconfig',
 
 
 def packages(folder):
-    run('cpack', '-G', 'DEB', '-B', folder, cwd=podman.BUILD, timeout=500)
+    run('cpack', '-G', 'DEB', '-B', folder, cwd=podman.BUILD, timeout=250)
     shutil.rmtree(os.path.join(folder, '_CPack_Packages'))
 
 
@@ -188,4 +188,4 @@ class Lint(Case):
 
 
 if __name__ == '__main__':
-    main(seconds=1180)
+    main(seconds=580)
