@@ -161,6 +161,11 @@ class Text {
 
 double Of(uint64_t count) { return static_cast<double>(count); }
 
+Labels With(Labels labels, const char* name, std::string value) {
+  labels.push_back({name, std::move(value)});
+  return labels;
+}
+
 // --- clients, by export and door ---
 
 constexpr Book::Family kExportInfo = {"sluice_export_info", "An export and its volume; 1."};
@@ -195,28 +200,23 @@ constexpr Book::Family kInLine = {"sluice_backpressure_waiting_clients",
 void AddClients(const ClientSnapshot& from, Book& book) {
   const Labels labels = {
       {"export", from.export_name}, {"volume", from.volume}, {"door", DoorName(from.door)}};
-  const auto with = [&labels](const char* name, std::string value) {
-    Labels more = labels;
-    more.push_back({name, std::move(value)});
-    return more;
-  };
   for (int i = 0; i < kRequestKinds; ++i) {
     const ClientSnapshot::Kind& kind = from.kinds[static_cast<size_t>(i)];
     const char* const name = KindName(static_cast<RequestKind>(i));
-    book.Count(kRequests, with("operation", name), Of(kind.requests));
-    book.Count(kRequestBytes, with("operation", name), Of(kind.bytes));
-    book.Histogram(kRequestSeconds, with("operation", name), kind.total, kRequestNs);
+    book.Count(kRequests, With(labels, "operation", name), Of(kind.requests));
+    book.Count(kRequestBytes, With(labels, "operation", name), Of(kind.bytes));
+    book.Histogram(kRequestSeconds, With(labels, "operation", name), kind.total, kRequestNs);
   }
   for (const ErrorSnapshot& error : from.errors) {
-    book.Count(kRequestErrors, with("code", error.code), Of(error.count));
+    book.Count(kRequestErrors, With(labels, "code", error.code), Of(error.count));
   }
   book.Count(kRequestsDropped, labels, Of(from.dropped));
   book.Gauge(kRequestsInflight, labels, Of(from.inflight));
   const bool nbd = from.door == DoorKind::kNbd;
   book.Gauge(nbd ? kConnections : kSessions, labels, Of(from.open));
   book.Count(nbd ? kConnectionsOpened : kSessionsOpened, labels, Of(from.opened));
-  book.Count(kWaits, with("reason", "pool"), Of(from.waits_pool));
-  book.Count(kWaits, with("reason", "own"), Of(from.waits_own));
+  book.Count(kWaits, With(labels, "reason", "pool"), Of(from.waits_pool));
+  book.Count(kWaits, With(labels, "reason", "own"), Of(from.waits_own));
   book.Gauge(kInLine, labels, Of(from.in_line));
 }
 
@@ -266,34 +266,29 @@ constexpr Book::Family kStageSeconds = {
 void AddDisk(const DiskSnapshot& from, Book& book) {
   const Labels disk = {{"disk", from.name}};
   const Labels queue = {{"disk", from.name}, {"strategy", from.strategy}};
-  const auto with = [&disk](const char* name, std::string value) {
-    Labels more = disk;
-    more.push_back({name, std::move(value)});
-    return more;
-  };
   book.Gauge(kDiskInfo, queue, 1);
   for (int i = 0; i < kOps; ++i) {
     const DiskSnapshot::Operation& op = from.operations[static_cast<size_t>(i)];
     const char* const name = OpName(static_cast<Op>(i));
-    book.Count(kDiskRequests, with("operation", name), Of(op.requests));
-    book.Count(kDiskBytes, with("operation", name), Of(op.bytes));
-    book.Count(kDiskOperations, with("operation", name), Of(op.device_operations));
+    book.Count(kDiskRequests, With(disk, "operation", name), Of(op.requests));
+    book.Count(kDiskBytes, With(disk, "operation", name), Of(op.bytes));
+    book.Count(kDiskOperations, With(disk, "operation", name), Of(op.device_operations));
     for (size_t stage = 0; stage < op.stages.size(); ++stage) {
-      Labels labels = with("operation", name);
-      labels.push_back({"stage", kStageNames[stage]});
-      book.Histogram(kStageSeconds, std::move(labels), op.stages[stage], kStageNs);
+      book.Histogram(kStageSeconds,
+                     With(With(disk, "operation", name), "stage", kStageNames[stage]),
+                     op.stages[stage], kStageNs);
     }
   }
   for (const ErrorSnapshot& error : from.errors) {
-    book.Count(kDiskErrors, with("code", error.code), Of(error.count));
+    book.Count(kDiskErrors, With(disk, "code", error.code), Of(error.count));
   }
   book.Count(kDiskRuns, disk, Of(from.runs));
   book.Histogram(kDiskRiders, disk, from.riders_per_carrier, kRiders);
-  book.Count(kDiskCuts, with("reason", "gap"), Of(from.cut_gap));
-  book.Count(kDiskCuts, with("reason", "limit"), Of(from.cut_limit));
-  book.Count(kDiskCuts, with("reason", "class"), Of(from.cut_class));
-  book.Count(kDiskCuts, with("reason", "flush"), Of(from.cut_flush));
-  book.Count(kDiskCuts, with("reason", "off"), Of(from.cut_off));
+  book.Count(kDiskCuts, With(disk, "reason", "gap"), Of(from.cut_gap));
+  book.Count(kDiskCuts, With(disk, "reason", "limit"), Of(from.cut_limit));
+  book.Count(kDiskCuts, With(disk, "reason", "class"), Of(from.cut_class));
+  book.Count(kDiskCuts, With(disk, "reason", "flush"), Of(from.cut_flush));
+  book.Count(kDiskCuts, With(disk, "reason", "off"), Of(from.cut_off));
   book.Count(kDiskHeld, disk, Of(from.held));
   book.Count(kDiskRetried, disk, Of(from.retried));
   book.Count(kDiskContinued, disk, Of(from.continued));
@@ -340,7 +335,7 @@ void AddDoor(const DoorSnapshot& from, Book& book) {
   book.Count(kAcceptErrors, door, Of(from.accept_errors));
   book.Count(kDelayed, door, Of(from.delayed));
   for (const ErrorSnapshot& refused : from.refused) {
-    book.Count(kRefused, {{"door", from.name}, {"reason", refused.code}}, Of(refused.count));
+    book.Count(kRefused, With(door, "reason", refused.code), Of(refused.count));
   }
   book.Gauge(kDoorConnections, door, Of(from.connections));
   book.Gauge(kDoorConnectionsMax, door, Of(from.connections_max));
