@@ -16,7 +16,7 @@ for cpu in {{0..{CPUS - 1}}}; do
   writers+=($!)
 done
 for writer in "${{writers[@]}}"; do wait $writer; done
-sha256sum /mnt/? >/tmp/sums; sync -f /mnt
+sha256sum /mnt/? >/tmp/written; sync -f /mnt
 '''
 READ = f'''
 for cpu in {{0..{CPUS - 1}}}; do
@@ -24,10 +24,10 @@ for cpu in {{0..{CPUS - 1}}}; do
   readers+=($!)
 done
 for reader in "${{readers[@]}}"; do wait $reader; done
-sha256sum --quiet -c /tmp/sums
+sha256sum --quiet -c /tmp/written
 '''
-PROGRAMS = (SLUICE, 'cat', 'cmp', 'cp', 'dd', 'e2fsck', 'find', 'grep', 'mkfs.ext4', 'nbd-client',
-            'sha256sum', 'sort', 'sync', 'taskset', 'umount', 'wc', 'xargs')
+PROGRAMS = (SLUICE, 'cat', 'cmp', 'cp', 'dd', 'e2fsck', 'find', 'grep', 'mkfs.ext4', 'mv',
+            'nbd-client', 'sha256sum', 'sort', 'sync', 'taskset', 'umount', 'wc', 'xargs')
 
 
 class Connections(KernelCase):

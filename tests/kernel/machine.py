@@ -75,7 +75,8 @@ commands) ;;
   mkdir -p usr/lib/modules; ln -s {UML_MODULES}/* usr/lib/modules/
   exec chroot . /guest systemd ;;
 esac
-until [[ $(systemctl is-system-running 2>/dev/null) =~ running|degraded ]]; do sleep 0.1; done
+until [ -S /run/systemd/private ]; do sleep 0.2; done
+systemctl start sysinit.target  # joins what is under way
 '''
 
 
