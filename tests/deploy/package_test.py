@@ -2,11 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Debian packages as cpack makes them of this build: what is in them and what they want."""
 import os
+import shutil
 
 from server import BINARY
 from suite import Case, main, run
 
 BUILD = os.path.dirname(os.path.dirname(os.path.abspath(BINARY)))
+README = os.path.join(os.path.dirname(os.path.realpath(__file__)), '../../README.md')
+COMMAND = 'cd build/release && cpack'  # as the README has it
 HOLDS = {
     'sluice-server': {
         'etc/sluice/sluiced.textproto', 'usr/bin/sluiced', 'usr/lib/sysusers.d/sluice.conf',
@@ -25,9 +28,15 @@ SCRIPTS = ('postinst', 'prerm', 'postrm')
 class Packages(Case):
     def setUp(self):
         super().setUp()
-        run('cpack', '-G', 'DEB', '-B', self.path('packages'), cwd=BUILD, timeout=250)
-        self.debs = {name.split('_')[0]: self.path(f'packages/{name}')
-                     for name in os.listdir(self.path('packages')) if name.endswith('.deb')}
+        # Where cpack is called, packages are made: beside a copy of what it reads of the build.
+        made = self.path('build/release')
+        os.makedirs(made)
+        shutil.copy(os.path.join(BUILD, 'CPackConfig.cmake'), made)
+        with open(README, encoding='utf-8') as f:
+            self.assertIn(f'\n{COMMAND}\n', f.read())
+        run('sh', '-ec', COMMAND, cwd=self.tmp, timeout=250)
+        self.debs = {name.split('_')[0]: os.path.join(made, name)
+                     for name in os.listdir(made) if name.endswith('.deb')}
 
     def field(self, package, name):
         return run('dpkg-deb', '-f', self.debs[package], name).strip()

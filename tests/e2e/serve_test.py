@@ -108,21 +108,6 @@ class CommandLine(Case):
         self.assertEqual(status, 1)
         self.assertIn('no-one-here', error)
 
-    def test_the_service_manager_hears_ready_and_stopping(self):
-        for path in (self.path('notify'), f'\0sluice-notify-{os.getpid()}'):
-            with self.subTest(path), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-                manager.bind(path)
-                manager.settimeout(10)
-                environment = {**os.environ, 'NOTIFY_SOCKET': path.replace('\0', '@')}
-                with Server('serve', 'memory:1MiB', env=environment) as server:
-                    self.assertEqual(manager.recv(200).decode(),
-                                     f'READY=1\nSTATUS={server.ready.strip()}')
-                    manager.setblocking(False)
-                    self.assertRaises(BlockingIOError, manager.recv, 200)
-                    manager.settimeout(10)
-                    self.assertEqual(server.stop(), 0)
-                    self.assertEqual(manager.recv(200), b'STOPPING=1\nSTATUS=draining')
-
     def test_an_unknown_strategy_or_option_is_refused(self):
         for arguments, name in ((('--bufq', 'nope', 'memory:1MiB'), 'nope'),
                                 (('--nope', 'memory:1MiB'), 'nope'), (('memory:x',), '"x"'),
