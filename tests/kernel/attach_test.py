@@ -123,8 +123,8 @@ class Attach(KernelCase):
     def test_detach_detaches_also_when_the_keeper_is_killed_meanwhile(self):
         self.serve('--create', '64MiB')
         self.run_in(f'{ATTACH} {URI} nbd0\n'
-                    'until keeper=$(sed -n "s/^pid //p" /run/sluice-attach/nbd0); [ "$keeper" ]; do\n'
-                    '  sleep 0.1; done\n'
+                    'until keeper=$(sed -n "s/^pid //p" /run/sluice-attach/nbd0); [ "$keeper" ]\n'
+                    'do sleep 0.1; done\n'
                     f'kill -STOP $keeper; {SLUICE} detach nbd0 & detach=$!; sleep 1\n'
                     'kill -0 $detach; [ -e /sys/block/nbd0/pid ]; kill -9 $keeper; wait $detach\n'
                     '[ ! -e /sys/block/nbd0/pid ]; [ ! -e /run/sluice-attach/nbd0 ]')
