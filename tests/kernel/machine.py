@@ -81,9 +81,10 @@ systemctl start sysinit.target  # joins what is under way
 
 
 class Emulated:
-    """A distribution's own kernel under QEMU's software emulation, with several CPUs, which take
-    turns on one of the host's. All there is are the named programs and folders of the host, copied
-    into its memory, at the same paths."""
+    """A distribution's own kernel under QEMU's software emulation, with several CPUs, each of them
+    a thread (where they take turns on one, answers that have arrived wait for the driver to wake).
+    All there is are the named programs and folders of the host, copied into its memory, at the
+    same paths."""
 
     INTERFACE = 'eth0'
     TAP = 'vnet_hdr'
@@ -120,7 +121,7 @@ class Emulated:
         with open(os.path.join(folder, 'initrd'), 'wb') as archive:
             self._pack(archive, '/', self._files())
             self._pack(archive, folder, ['init'])
-        return ('qemu-system-x86_64', '-M', 'pc', '-accel', 'tcg,thread=single', '-cpu', 'max',
+        return ('qemu-system-x86_64', '-M', 'pc', '-accel', 'tcg,thread=multi', '-cpu', 'max',
                 '-smp', str(self.cpus), '-m', '512', '-nodefaults', '-no-user-config',
                 '-display', 'none', '-no-reboot', '-serial', 'stdio',
                 '-kernel', f'/boot/vmlinuz-{self.kernels()[-1]}', '-initrd', f'{folder}/initrd',
