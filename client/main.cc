@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // sluice. Exit status: 0 all is well, 1 something failed on the way, 2 wrong use, 130 interrupted.
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 
 #include "client/bench/bench.h"
@@ -32,7 +33,15 @@ int RunControl(const ClientCommand& command) {
   return 2;
 }
 
+// What gRPC would say on stderr, a failure says in words that name the cure. Names are looked up as
+// the system does (nsswitch.conf, hosts), not by a resolver of gRPC's own. The user's word stands.
+void TameGrpc() {
+  setenv("GRPC_VERBOSITY", "NONE", 0);
+  setenv("GRPC_DNS_RESOLVER", "native", 0);
+}
+
 int Main(int argc, const char* const* argv) {
+  TameGrpc();
   const auto command = ParseClientCommandLine(argc, argv);
   if (!command.ok()) {
     std::fprintf(stderr, "sluice: %s\n", std::string(command.status().message()).c_str());

@@ -62,6 +62,10 @@ bool IsLoss(StatusCode code) {
 
 absl::StatusOr<std::unique_ptr<GrpcWorker>> GrpcWorker::Connect(const Options& options,
                                                                 uint32_t connections) {
+  if (const Status status = control::CheckSecurity(options.uri_text, options.server);
+      !status.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat(options.uri_text, ": ", status.message()));
+  }
   auto engine = internal::Engine::Start();
   if (!engine.ok()) return absl::InternalError(engine.status().message());
   sluice::Options how;

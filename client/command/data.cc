@@ -65,7 +65,7 @@ Status SystemError() { return Status(StatusCode::kIoError, std::strerror(errno))
 int Read(const Options& options) {
   const auto client = Client::Create();
   if (!client.ok()) return Failed("start", client.status());
-  const auto volume = client->Open(options.source, ToRead(options));
+  const auto volume = OpenToRead(*client, options.source, options);
   if (!volume.ok()) return Failed(options.source, volume.status());
   const uint64_t size = volume->info().size_bytes;
   uint64_t left = options.length.value_or(size - std::min(size, options.offset));
@@ -85,7 +85,7 @@ int Read(const Options& options) {
 int Write(const Options& options) {
   const auto client = Client::Create();
   if (!client.ok()) return Failed("start", client.status());
-  const auto volume = client->Open(options.target, ToWrite(options));
+  const auto volume = OpenToWrite(*client, options.target, options);
   if (!volume.ok()) return Failed(options.target, volume.status());
   Stream in(options.file, O_RDONLY, STDIN_FILENO);
   if (!in.ok()) return Failed(options.file, SystemError());

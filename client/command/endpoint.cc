@@ -143,11 +143,21 @@ class VolumeEndpoint final : public Endpoint {
   const Volume volume_;
 };
 
-Result<std::unique_ptr<Endpoint>> OpenVolume(const Client& client, const std::string& uri,
-                                             const sluice::Options& how) {
-  auto volume = client.Open(uri, how);
+Result<std::unique_ptr<Endpoint>> EndpointOf(Result<Volume> volume) {
   if (!volume.ok()) return volume.status();
   return std::unique_ptr<Endpoint>(std::make_unique<VolumeEndpoint>(*std::move(volume)));
+}
+
+Result<Volume> Open(const Client& client, const std::string& uri, const Options& options,
+                    Access access, bool force) {
+  if (Status status = control::CheckSecurity(uri, options.server); !status.ok()) return status;
+  sluice::Options how;
+  how.connections = options.connections;
+  how.access = access;
+  how.force = force;
+  how.tls = {options.server.tls_ca, options.server.tls_cert, options.server.tls_key, ""};
+  how.insecure_tcp = options.server.insecure_tcp;
+  return client.Open(uri, how);
 }
 
 Result<std::unique_ptr<Endpoint>> OpenFile(const std::string& path, int flags, uint64_t size_bytes,
@@ -181,34 +191,27 @@ Result<std::unique_ptr<Endpoint>> OpenFile(const std::string& path, int flags, u
 
 }  // namespace
 
-sluice::Options ToRead(const Options& options) {
-  sluice::Options how;
-  how.connections = options.connections;
-  how.access = Access::kReadOnly;
-  how.tls = {options.server.tls_ca, options.server.tls_cert, options.server.tls_key, ""};
-  how.insecure_tcp = options.server.insecure_tcp;
-  return how;
+Result<Volume> OpenToRead(const Client& client, const std::string& uri, const Options& options) {
+  return Open(client, uri, options, Access::kReadOnly, false);
 }
 
-sluice::Options ToWrite(const Options& options) {
-  sluice::Options how = ToRead(options);
-  how.access = options.shared ? Access::kShared : Access::kReadWrite;
-  how.force = options.force;
-  return how;
+Result<Volume> OpenToWrite(const Client& client, const std::string& uri, const Options& options) {
+  const Access access = options.shared ? Access::kShared : Access::kReadWrite;
+  return Open(client, uri, options, access, options.force);
 }
 
 bool IsUri(const std::string& text) { return text.find("://") != std::string::npos; }
 
 Result<std::unique_ptr<Endpoint>> OpenSource(const Client& client, const std::string& text,
                                              const Options& options) {
-  return IsUri(text) ? OpenVolume(client, text, ToRead(options))
+  return IsUri(text) ? EndpointOf(OpenToRead(client, text, options))
                      : OpenFile(text, O_RDONLY, 0, true);
 }
 
 Result<std::unique_ptr<Endpoint>> OpenTarget(const Client& client, const std::string& text,
                                              uint64_t size_bytes, bool keep,
                                              const Options& options) {
-  auto target = IsUri(text) ? OpenVolume(client, text, ToWrite(options))
+  auto target = IsUri(text) ? EndpointOf(OpenToWrite(client, text, options))
                             : OpenFile(text, keep ? O_RDWR : O_RDWR | O_CREAT, size_bytes, keep);
   if (!target.ok()) return target;
   if ((*target)->size_bytes() < size_bytes) {

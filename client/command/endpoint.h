@@ -36,9 +36,10 @@ class Endpoint {
   virtual Result<std::vector<Extent>> Extents(uint64_t offset, uint64_t length) = 0;
 };
 
-// How a volume is opened to be read, or to be written.
-sluice::Options ToRead(const Options& options);
-sluice::Options ToWrite(const Options& options);
+// A volume that others may write meanwhile, or one to be written. InvalidArgument: the options do
+// not say how its server is spoken to.
+Result<Volume> OpenToRead(const Client& client, const std::string& uri, const Options& options);
+Result<Volume> OpenToWrite(const Client& client, const std::string& uri, const Options& options);
 
 // Text with a scheme is a URI, all else is a path.
 bool IsUri(const std::string& text);

@@ -126,7 +126,7 @@ int List(const Options& options) {
 int Map(const Options& options) {
   const auto client = Client::Create();
   if (!client.ok()) return Failed("start", client.status());
-  const auto volume = client->Open(options.source, ToRead(options));
+  const auto volume = OpenToRead(*client, options.source, options);
   if (!volume.ok()) return Failed(options.source, volume.status());
   const uint64_t size = volume->info().size_bytes;
   const uint64_t rest = size - std::min(size, options.offset);

@@ -47,21 +47,6 @@ Result<SluiceUri> ParseAddress(const std::string& address) {
   return *std::move(parsed);
 }
 
-Status CheckSecurity(const SluiceUri& uri, const ServerOptions& options) {
-  const bool tls = !options.tls_ca.empty() || !options.tls_cert.empty() || !options.tls_key.empty();
-  if (uri.is_unix()) return {};  // needs none: what the environment says is for others
-  if (!tls && !options.insecure_tcp) {
-    return Wrong(
-        "a server at HOST:PORT is spoken to by TLS: give --tls-ca, --tls-cert and --tls-key, or "
-        "--insecure-tcp if it was started with that");
-  }
-  if (tls && options.insecure_tcp) return Wrong("--insecure-tcp and --tls-* exclude each other");
-  if (tls && (options.tls_ca.empty() || options.tls_cert.empty() || options.tls_key.empty())) {
-    return Wrong("TLS needs all of --tls-ca, --tls-cert and --tls-key");
-  }
-  return {};
-}
-
 // Why nobody can be reached at a unix socket: a system errno, 0 if somebody listens now.
 int TryUnix(const std::string& path) {
   sockaddr_un name{};

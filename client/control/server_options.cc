@@ -25,7 +25,31 @@ std::string Escaped(absl::string_view text) {
   return out;
 }
 
+Status InvalidArgument(const char* text) { return Status(StatusCode::kInvalidArgument, text); }
+
 }  // namespace
+
+Status CheckSecurity(const SluiceUri& uri, const ServerOptions& options) {
+  const bool tls = !options.tls_ca.empty() || !options.tls_cert.empty() || !options.tls_key.empty();
+  if (uri.is_unix()) return {};  // needs none: what the environment says is for others
+  if (!tls && !options.insecure_tcp) {
+    return InvalidArgument(
+        "a server at HOST:PORT is spoken to by TLS: give --tls-ca, --tls-cert and --tls-key, or "
+        "--insecure-tcp if it was started with that");
+  }
+  if (tls && options.insecure_tcp)
+    return InvalidArgument("--insecure-tcp and --tls-* exclude each other");
+  if (tls && (options.tls_ca.empty() || options.tls_cert.empty() || options.tls_key.empty())) {
+    return InvalidArgument("TLS needs all of --tls-ca, --tls-cert and --tls-key");
+  }
+  return {};
+}
+
+Status CheckSecurity(const std::string& uri, const ServerOptions& options) {
+  if (!IsSluiceUri(uri)) return {};
+  const auto parsed = ParseSluiceUri(uri);
+  return parsed.ok() ? CheckSecurity(*parsed, options) : Status();
+}
 
 std::string AddressOf(const SluiceUri& uri) {
   if (uri.is_unix()) return absl::StrCat("unix:", uri.socket);

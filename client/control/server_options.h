@@ -5,6 +5,7 @@
 #include <string>
 
 #include "client/uri.h"
+#include "sluice/status.h"
 
 namespace sluice::control {
 
@@ -18,6 +19,11 @@ struct ServerOptions {
   // HOST:PORT without TLS, because that was asked for.
   bool insecure_tcp = false;
 };
+
+// InvalidArgument: a server at HOST:PORT cannot be spoken to like that; says what to give.
+Status CheckSecurity(const SluiceUri& uri, const ServerOptions& options);
+// For the server of an export's URI; any other URI is as good as can be told here.
+Status CheckSecurity(const std::string& uri, const ServerOptions& options);
 
 // The address that ServerOptions would have for a URI's server.
 std::string AddressOf(const SluiceUri& uri);

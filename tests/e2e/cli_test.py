@@ -183,6 +183,23 @@ class Watching(Operator):
         self.assertEqual(json.loads(again[0])['revision'], event['revision'])
 
 
+class Reading(Operator):
+    def test_goes_on_beside_the_one_who_writes(self):
+        source = write_file(self.path('source'), bytes(128 * MIB))
+        uri = f'sluice+unix:///long?socket={self.tmp}/grpc.sock'
+        with subprocess.Popen([SLUICE, 'write', uri], stdin=subprocess.PIPE) as writer:
+            eventually(lambda: ' rw ' in self.say('session', 'list'))
+            for words in (('read', uri, '--output', self.path('out')), ('map', uri),
+                          ('stat', uri), ('copy', uri, self.path('copy'), '--quiet'),
+                          ('verify', source, uri, '--quiet'),
+                          ('bench', uri, '--time', '100ms', '--warmup', 0)):
+                with self.subTest(words):
+                    self.say(*words)
+            self.assertIn('held read-write', self.cure('copy', source, uri, '--quiet'))
+            writer.stdin.close()
+            self.assertEqual(writer.wait(), 0)
+
+
 class WrongUse(Operator):
     def test_every_mistake_is_told_with_its_cure(self):
         for words, says in (

@@ -95,6 +95,22 @@ class Data(Remote):
         self.assertIn('data', self.say(*vm7, 'map', self.uri))
         self.assertEqual(self.told(*vm7, 'stat', self.uri)['size_bytes'], 16 * MIB)
 
+    def test_without_certificates_the_options_are_named(self):
+        source = write_file(self.path('in'), pattern(0, MIB))
+        for words in (('read', self.uri), ('stat', self.uri), ('map', self.uri),
+                      ('write', self.uri, '--input', source), ('copy', source, self.uri),
+                      ('copy', self.uri, self.path('out')), ('verify', source, self.uri),
+                      ('bench', self.uri)):
+            with self.subTest(words):
+                refusal = self.cure(*words)
+                self.assertIn('--tls-ca, --tls-cert and --tls-key', refusal)
+                self.assertEqual(refusal.count('\n'), 1, refusal)
+        self.assertIn('--tls-key', self.cure(*self.by(self.vm7)[:4], 'map', self.uri))
+
+    def test_speaks_for_itself_where_tls_fails(self):
+        other = self.by(self.vm7, certs.Authority(self.tmp, 'other'))
+        self.assertEqual(self.cure(*other, 'read', self.uri).count('\n'), 1)
+
     def test_is_not_there_for_others(self):
         hers = f'sluice://{self.address}/hers'
         self.say(*self.by(self.authority.issue('her')), 'read', hers, '--length', 512, '--output',
