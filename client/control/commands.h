@@ -6,6 +6,7 @@
 // What a command is told is the request it sends; commands give it a request_id if it has none.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -55,6 +56,8 @@ struct EventOptions {
   uint64_t since = 0;   // revision; 0: all that the server keeps, or with `follow` from now on
   bool follow = false;  // until interrupted
   bool json = false;    // one object a line
+  // How long all of it may take, unless `follow`.
+  std::chrono::milliseconds patience = Link::kPatience;
 };
 int ShowEvents(const Link& link, const EventOptions& options);
 

@@ -68,6 +68,7 @@ int ShowEvents(const Link& link, const EventOptions& options) {
   request.set_since_revision(everything ? kBeginning : options.since);
   const auto stub = v1::StatsService::NewStub(link.channel());
   grpc::ClientContext context;
+  if (!options.follow) Link::Prepare(context, options.patience);
   const auto stream = stub->WatchEvents(&context, request);
   std::unique_ptr<Silence> silence;
   if (!options.follow) {

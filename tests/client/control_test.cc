@@ -262,6 +262,18 @@ TEST(ControlEvents, WhatIsKeptIsToldAndThenItEnds) {
   EXPECT_THAT(said.out, AllOf(HasSubstr("gap"), HasSubstr("disk_added"), HasSubstr("d0")));
 }
 
+TEST(ControlEvents, AServerThatSaysNothingAtAllIsNotWaitedForForEver) {
+  ControlServer server;
+  server.stats.watch = [](grpc::ServerContext& context, uint64_t, auto&) {
+    while (!context.IsCancelled()) usleep(1000);
+  };
+  const Said said = Doing(
+      [&] { return ShowEvents(server.link(), {.patience = std::chrono::milliseconds(200)}); });
+  EXPECT_EQ(said.status, 1);
+  EXPECT_EQ(said.out, "");
+  EXPECT_THAT(said.err, HasSubstr("in time"));
+}
+
 TEST(ControlTop, OnceTellsWhatWasDoneInBetween) {
   ControlServer server;
   uint64_t asked = 0;

@@ -7,6 +7,7 @@ import pty
 import re
 import signal
 import subprocess
+import termios
 import time
 
 from bench_test import SLUICE, bench
@@ -153,6 +154,11 @@ class Watching(Operator):
         self.assertEqual(shown['exports'][0]['users'], 1)
 
     def test_top_on_a_terminal_leaves_it_as_it_was(self):
+        for way in (b'q', b'\x03'):  # or Ctrl-C
+            with self.subTest(way):
+                self.top_leaves_the_terminal(way)
+
+    def top_leaves_the_terminal(self, way):
         pid, terminal = pty.fork()
         if pid == 0:
             os.environ.update(TERM='xterm', SLUICE_SERVER=self.address)
@@ -160,13 +166,18 @@ class Watching(Operator):
         seen = b''
         while b'EXPORT' not in seen or seen.count(b'\x1b[H') < 3:
             seen += os.read(terminal, 65536)
-        os.write(terminal, b'q')
+        raw = termios.tcgetattr(terminal)[3]
+        self.assertEqual(raw & (termios.ECHO | termios.ICANON), 0)
+        os.write(terminal, way)
         try:
             while chunk := os.read(terminal, 65536):
                 seen += chunk
         except OSError:
             pass  # the terminal's other side is closed
         self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 0)
+        cooked = termios.tcgetattr(terminal)[3]
+        self.assertEqual(cooked & (termios.ECHO | termios.ICANON), termios.ECHO | termios.ICANON)
+        os.close(terminal)
         self.assertIn(b'\x1b[?1049h', seen)
         self.assertTrue(seen.endswith(b'\x1b[?25h\x1b[?1049l'), seen[-80:])
         self.assertIn(b'long', seen)
