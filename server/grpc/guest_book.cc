@@ -39,18 +39,36 @@ void GuestBook::LeaveHost(const std::string& host, bool unused) {
   if (unused) entry.handshakes.Give(1);
 }
 
-uint64_t GuestBook::Holder::Pass(uint32_t frames, uint32_t streams, uint64_t now_ns) {
-  frames_.Take(frames, now_ns);
-  streams_.Take(streams, now_ns);
-  return std::max(frames_.EvenAt(now_ns), streams_.EvenAt(now_ns));
+uint64_t GuestBook::Holder::Pass(const Http2Meter::Passed& passed, uint64_t now_ns) {
+  frames_.Take(passed.frames, now_ns);
+  streams_.Take(passed.streams, now_ns);
+  resets_.Take(passed.resets, now_ns);
+  return std::max({frames_.EvenAt(now_ns), streams_.EvenAt(now_ns), resets_.EvenAt(now_ns)});
+}
+
+void GuestBook::ForgetHolders(uint64_t now_ns) {
+  const auto gone = [now_ns](const Holder& holder) {
+    return holder.connections_ == 0 && holder.out_until_ns_ <= now_ns;
+  };
+  const size_t before = holders_.size();
+  std::erase_if(holders_, [&](const auto& entry) {
+    const Holder& holder = entry.second;
+    const bool innocent = holder.offences_ == 0 || now_ns - holder.last_offence_ns_ > kForgottenNs;
+    return innocent && gone(holder);
+  });
+  if (holders_.size() < before) return;
+  const auto oldest =
+      std::min_element(holders_.begin(), holders_.end(), [&](const auto& one, const auto& other) {
+        const auto since = [&](const Holder& holder) {
+          return gone(holder) ? holder.last_offence_ns_ : UINT64_MAX;
+        };
+        return since(one.second) < since(other.second);
+      });
+  if (gone(oldest->second)) holders_.erase(oldest);
 }
 
 GuestBook::Holder* GuestBook::EnterHolder(const std::string& name, uint64_t now_ns) {
-  if (holders_.size() >= kRemembered) {
-    std::erase_if(holders_, [now_ns](const auto& entry) {
-      return entry.second.connections_ == 0 && entry.second.out_until_ns_ <= now_ns;
-    });
-  }
+  if (holders_.size() >= kRemembered && !holders_.contains(name)) ForgetHolders(now_ns);
   Holder& holder = holders_[name];
   if (now_ns < holder.out_until_ns_) return nullptr;
   ++holder.connections_;

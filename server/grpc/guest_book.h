@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 
+#include "server/grpc/meter.h"
 #include "server/token_bucket.h"
 
 namespace sluice::rpc {
@@ -21,6 +22,7 @@ class GuestBook {
   // Of all connections of a certificate, at full speed. Who sends more is read later, not closed.
   static constexpr TokenBucket::Rate kStreams{10'000, 10'000};
   static constexpr TokenBucket::Rate kFrames{400'000, 400'000};
+  static constexpr TokenBucket::Rate kResets{1024, 512};  // twice what one connection may
   // A certificate is kept out this long after an offence, doubled with each further one; offences
   // are forgotten when there was none for so long.
   static constexpr uint64_t kFirstOutNs = 1 * kSecond;
@@ -40,12 +42,13 @@ class GuestBook {
   class Holder {
    public:
     // When more may be read of it.
-    uint64_t Pass(uint32_t frames, uint32_t streams, uint64_t now_ns);
+    uint64_t Pass(const Http2Meter::Passed& passed, uint64_t now_ns);
 
    private:
     friend class GuestBook;
     TokenBucket streams_{kStreams};
     TokenBucket frames_{kFrames};
+    TokenBucket resets_{kResets};
     uint32_t connections_ = 0;
     uint32_t offences_ = 0;
     uint64_t last_offence_ns_ = 0;
@@ -67,6 +70,8 @@ class GuestBook {
 
   const uint32_t per_host_;
   std::map<std::string, Host> hosts_;
+  // Offenders are remembered the longest.
+  void ForgetHolders(uint64_t now_ns);
   std::map<std::string, Holder> holders_;
 };
 

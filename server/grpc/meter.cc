@@ -135,6 +135,7 @@ Offence Http2Meter::OnClientFrame(const Frame& frame, uint64_t now_ns) {
     case kPriority:
       return Unless(priorities_.Take(1, now_ns), Offence::kPriorities);
     case kRstStream:
+      ++passed_.resets;
       return Unless(resets_.Take(1, now_ns), Offence::kResets);
     case kSettings:
       return Unless(frame.length <= kSettingsMax && settings_.Take(1, now_ns), Offence::kSettings);

@@ -55,6 +55,7 @@ class Http2Meter {
   struct Passed {
     uint32_t frames = 0;
     uint32_t streams = 0;  // begun
+    uint32_t resets = 0;   // of streams
   };
   // Of the client's, since the last time.
   Passed Take();
@@ -93,8 +94,10 @@ class Http2Meter {
   uint32_t continuations_ = 0;
   Passed passed_;
 
-  // A server lets a client have 128 streams: it may give up all of them, twice over.
-  TokenBucket resets_{{256, 50}};
+  // A server lets a client have 128 streams. On a drive that hangs all its calls time out, and each
+  // is reset: with deadlines of half a second it gives up all of them twice a second, for ever, and
+  // four times over at once. A holder's resets over all its connections have a pace (guest_book.h).
+  TokenBucket resets_{{512, 256}};
   TokenBucket provoked_resets_{{1000, 200}};
   // Besides one for each answering frame (the client measures bandwidth with them).
   TokenBucket pings_{{256, 10}};

@@ -116,8 +116,7 @@ size_t Relayed::ReadOuter(uint64_t now_ns) {
     Offend(offence);
     return 0;
   }
-  const Http2Meter::Passed passed = meter_.Take();
-  const uint64_t even_ns = holder_->Pass(passed.frames, passed.streams, now_ns);
+  const uint64_t even_ns = holder_->Pass(meter_.Take(), now_ns);
   if (even_ns > now_ns) paused_until_ns_ = even_ns;
   up_.begin = 0;
   up_.end = moved.bytes;

@@ -119,12 +119,38 @@ TEST_F(GuestBookTest, ManyConnectionsOfOneFloodAreOneOffence) {
 TEST_F(GuestBookTest, ACertificatesConnectionsShareItsPace) {
   GuestBook::Holder* holder = book_.EnterHolder("fast", now_ns_);
   const auto burst = static_cast<uint32_t>(GuestBook::kStreams.burst);
-  EXPECT_EQ(holder->Pass(burst, burst, now_ns_), now_ns_);
+  EXPECT_EQ(holder->Pass({burst, burst, 0}, now_ns_), now_ns_);
   GuestBook::Holder* again = book_.EnterHolder("fast", now_ns_);
   EXPECT_EQ(again, holder);
-  const uint64_t even_ns = again->Pass(burst, burst, now_ns_);
+  const uint64_t even_ns = again->Pass({burst, burst, 0}, now_ns_);
   EXPECT_NEAR(static_cast<double>(even_ns - now_ns_), double{kSecond}, 1e6);
-  EXPECT_EQ(again->Pass(0, 0, even_ns), even_ns);
+  EXPECT_EQ(again->Pass({}, even_ns), even_ns);
+}
+
+TEST_F(GuestBookTest, ACertificatesResetsHaveAPaceOverAllItsConnections) {
+  GuestBook::Holder* holder = book_.EnterHolder("resets", now_ns_);
+  const auto burst = static_cast<uint32_t>(GuestBook::kResets.burst);
+  EXPECT_EQ(holder->Pass({burst, 0, burst}, now_ns_), now_ns_);
+  const auto second = static_cast<uint32_t>(GuestBook::kResets.per_second);
+  EXPECT_NEAR(static_cast<double>(holder->Pass({second, 0, second}, now_ns_) - now_ns_),
+              double{kSecond}, 1e6);
+}
+
+TEST_F(GuestBookTest, ManyNewNamesDoNotMakeAnOffenceForgotten) {
+  Offend("bad");
+  now_ns_ += GuestBook::kFirstOutNs;
+  for (int i = 0; i < 10'000; ++i) ASSERT_TRUE(LetsIn("name" + std::to_string(i)));
+  EXPECT_EQ(Offend("bad"), 2 * GuestBook::kFirstOutNs);
+}
+
+TEST_F(GuestBookTest, AmongOffendersTheOldestOffenceIsForgottenFirst) {
+  for (int i = 0; i < 5000; ++i) {
+    Offend("name" + std::to_string(i));
+    now_ns_ += kMillisecond;
+  }
+  now_ns_ += GuestBook::kFirstOutNs;
+  EXPECT_EQ(Offend("name4999"), 2 * GuestBook::kFirstOutNs);
+  EXPECT_EQ(Offend("name0"), GuestBook::kFirstOutNs);
 }
 
 }  // namespace
