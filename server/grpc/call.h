@@ -19,6 +19,7 @@
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "grpc/reflection/v1alpha/reflection.grpc.pb.h"
 #include "server/grpc/callers.h"
+#include "server/grpc/quota.h"
 #include "server/grpc/registry.h"
 #include "sluice/v1/block.grpc.pb.h"
 
@@ -32,6 +33,7 @@ inline constexpr uint64_t kStreamBytes = 16 * 1024 * 1024;
 // Calls of one kind that may live at one time on one queue: each holds at least one message. More
 // wait in gRPC, under its quota and the streams a connection may have.
 inline constexpr uint32_t kStreamsMax = 256;
+inline constexpr uint32_t kStreamsOfOne = kStreamsMax / 4;  // of one certificate, for each queue
 inline constexpr uint32_t kUnaryMax = 64;
 inline constexpr uint32_t kRangesMax = 16;
 
@@ -104,10 +106,12 @@ struct ControlServices;
 
 // What the calls share. Outlives them.
 struct Host {
-  Host(Registry& its_registry, Reactor& its_reactor) : registry(its_registry), here(its_reactor) {}
+  Host(Registry& its_registry, Reactor& its_reactor, uint32_t queues)
+      : registry(its_registry), here(its_reactor), streams(queues * kStreamsOfOne) {}
   Registry& registry;
   Reactor& here;  // the registry's
   Callers callers;
+  Quota streams;                       // of Io
   ControlServices* control = nullptr;  // set before the first call
   // Io's messages are made and parsed by its calls: gRPC would do both outside of a Step's
   // hand-over.

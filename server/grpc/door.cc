@@ -90,7 +90,7 @@ struct Door::Inside {
         local_connections(options.connections, [this] { room(); }),
         registry(reactors, here, exports, epochs, {options.lease_ns, 1000, SessionOptions()},
                  std::move(settle_nbd)),
-        host(registry, here) {
+        host(registry, here, options.threads) {
     if (!options.tls.has_value()) return;
     RelayOptions relay_options = options.tls->relay;
     relay_options.frame_max = kFrameAnnouncedMax;

@@ -11,10 +11,12 @@
 #include <optional>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "core/check.h"
 #include "server/grpc/call.h"
 #include "server/grpc/convert.h"
 #include "server/grpc/status.h"
+#include "server/text.h"
 
 namespace sluice::rpc {
 namespace {
@@ -100,6 +102,7 @@ class IoCall final : public Call, private Party, public std::enable_shared_from_
   ::grpc::ServerContext context_;
   ::grpc::ServerAsyncReaderWriter<::grpc::ByteBuffer, ::grpc::ByteBuffer> stream_;
   Step<IoCall> asked_, read_, write_, finish_;
+  Quota::Ticket share_;               // set by Asked(), then constant
   std::shared_ptr<Session> session_;  // set by Join(), then constant
 
   // The reactor's.
@@ -132,6 +135,13 @@ void IoCall::Asked(bool ok) {
   Enter([&host = host_, &doorway = doorway_, &cq = cq_] {
     std::make_shared<IoCall>(host, doorway, cq)->Start();
   });
+  const Caller caller = host_.callers.Find(context_.peer());
+  share_ = host_.streams.Enter(caller.identity);
+  if (!share_) {
+    return Close(StatusOf(absl::ResourceExhaustedError(absl::StrCat(
+        "certificate ", Quote(caller.identity.name), " has ", host_.streams.of_one(),
+        " streams, its share of what the server has: end some, or use fewer with more ops each"))));
+  }
   ReadMore(Lock(mutex_));
 }
 
@@ -208,7 +218,10 @@ void IoCall::Take(Slot& slot) {
   if (joined_ == nullptr) return;
   const uint64_t acknowledged = slot.message.ack_through();
   if (acknowledged != 0) session_->Acknowledge(acknowledged);
-  for (const uint64_t op_id : slot.message.cancel_op_ids()) session_->Cancel(*this, op_id);
+  if (auto& cancelled = *slot.message.mutable_cancel_op_ids(); !cancelled.empty()) {
+    std::sort(cancelled.begin(), cancelled.end());
+    session_->Cancel(*this, {cancelled.data(), static_cast<size_t>(cancelled.size())});
+  }
   for (OpRequest& op : slot.ops) {
     if (unanswered_ops_ >= kStreamOps || unanswered_bytes_ + DataBytes(op) > kStreamBytes) {
       op.refused = Reason::kOverloaded;

@@ -27,13 +27,12 @@ Registry::Registry(ReactorSet& reactors, Reactor& here, const ExportDirectory& e
       epochs_(epochs),
       options_(options),
       settle_nbd_(std::move(settle_nbd)) {
-  leases_.registry = this;
-  leases_.run = [](Timer& timer) noexcept {
-    static_cast<LeaseTimer&>(timer).registry->EndLeases();
-  };
+  leases_.registry = look_.registry = this;
+  leases_.run = [](Timer& timer) noexcept { static_cast<OwnTimer&>(timer).registry->EndLeases(); };
+  look_.run = [](Timer& timer) noexcept { static_cast<OwnTimer&>(timer).registry->LookAgain(); };
 }
 
-Registry::~Registry() { SLUICE_CHECK(holders_.empty() && !leases_.armed()); }
+Registry::~Registry() { SLUICE_CHECK(holders_.empty() && !leases_.armed() && !look_.armed()); }
 
 Registry::Found Registry::Find(const std::string& session_id, uint64_t epoch) const {
   const std::lock_guard<std::mutex> lock(mutex_);

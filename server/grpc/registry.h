@@ -78,7 +78,7 @@ class Registry {
  public:
   struct Options {
     uint64_t lease_ns = 0;
-    uint32_t sessions_max = 1000;
+    uint32_t sessions_max = 1000;  // of these, one certificate has a quarter at most
     SessionOptions session;
   };
   // Settles the NBD connections of an export and its kin whose peers are gone, or cuts all of them,
@@ -167,7 +167,7 @@ class Registry {
     uint64_t epoch = 0;
   };
   using OpeningPtr = std::shared_ptr<Opening>;
-  struct LeaseTimer : Timer {
+  struct OwnTimer : Timer {
     Registry* registry = nullptr;
   };
 
@@ -179,12 +179,14 @@ class Registry {
   void Start(OpeningPtr opening);
   bool Judge(Opening& opening, OpenAnswer& refusal);
   void SettleOthers(OpeningPtr opening);
+  void LookAgain();
   void Displace(OpeningPtr opening);
   void RaiseEpoch(OpeningPtr opening);
   std::map<std::string, uint64_t> EpochsOfOthers(const Kin& kin) const;
   void Grant(OpeningPtr opening);
   void Refuse(Opening& opening, OpenAnswer answer);
   OpenAnswer Conflicting(Opening& opening);
+  OpenAnswer BeyondItsShare(const Opening& opening) const;
   void Change(const std::shared_ptr<const Export>& next, absl::AnyInvocable<void()> done);
 
   static bool WantsAlone(const Opening& opening);
@@ -214,7 +216,9 @@ class Registry {
   uint64_t last_handle_ = 0;
   uint16_t next_reactor_ = 0;
   bool draining_ = false;
-  LeaseTimer leases_;
+  OwnTimer leases_;
+  OwnTimer look_;                    // armed while somebody waits in leaving_
+  std::vector<OpeningPtr> leaving_;  // openings that wait for NBD connections that were cut
 
   struct Known {
     std::shared_ptr<Session> session;  // null: fenced

@@ -19,6 +19,7 @@
 namespace sluice::rpc {
 namespace {
 
+constexpr uint64_t kLeavingLookNs = kMillisecond;
 constexpr char kStaleText[] = "a writer was or may have been admitted since that epoch";
 
 std::string RandomId() {
@@ -145,7 +146,27 @@ bool Registry::Judge(Opening& opening, OpenAnswer& refusal) {
     refusal = Refusal(Reason::kOverloaded, "as many sessions as the limit allows");
   }
   if (refusal.refused == Reason::kNone) refusal = Conflicting(opening);
+  if (refusal.refused == Reason::kNone) refusal = BeyondItsShare(opening);
   return refusal.refused == Reason::kNone;
+}
+
+// Over the unix socket there is no share: its peers own the data anyway.
+OpenAnswer Registry::BeyondItsShare(const Opening& opening) const {
+  const Identity& who = opening.ask.identity;
+  if (who.kind != Identity::Kind::kCertificate) return OpenAnswer();
+  const uint32_t share = std::max(1u, options_.sessions_max / 4);
+  size_t stay = 0;
+  for (const auto& [handle, holder] : holders_) {
+    const auto& gone = opening.displaced;
+    const bool its_own =
+        holder->ask.identity.kind == who.kind && holder->ask.identity.name == who.name;
+    if (its_own && std::find(gone.begin(), gone.end(), handle) == gone.end()) ++stay;
+  }
+  if (stay < share) return OpenAnswer();
+  return Refusal(Reason::kOverloaded,
+                 absl::StrCat("certificate ", Quote(who.name), " has ", stay,
+                              " sessions, its share of what the server has: close some, or wait "
+                              "until their leases end"));
 }
 
 // The sessions on the export and its kin: who stands in the way, or is displaced.
@@ -162,14 +183,17 @@ OpenAnswer Registry::Conflicting(Opening& opening) {
       } else if (left_ms == 0 || ask.force) {
         opening.displaced.push_back(holder->handle);
       } else {
+        // Of an export that the caller may not open it learns no name.
+        const bool told = same || MayOpen(kin->config, ask.identity);
+        const std::string who = told ? Quote(holder->ask.client_id) : "somebody";
+        const std::string where = same   ? ""
+                                  : told ? " as export " + Quote(kin->name)
+                                         : " elsewhere";
         OpenAnswer refusal = Refusal(
             Reason::kMountConflict,
-            absl::StrCat("held ", ModeName(holder->ask.mode), " by ", Quote(holder->ask.client_id),
-                         same || !MayOpen(kin->config, ask.identity)
-                             ? ""
-                             : absl::StrCat(" as export ", Quote(kin->name)),
+            absl::StrCat("held ", ModeName(holder->ask.mode), " by ", who, where,
                          ", its lease runs ", left_ms, " ms; wait, or take over with force"));
-        refusal.holder = holder->ask.client_id;
+        if (told) refusal.holder = holder->ask.client_id;
         refusal.holder_lease_ms = left_ms;
         return refusal;
       }
@@ -185,7 +209,9 @@ void Registry::SettleOthers(OpeningPtr opening) {
     const uint32_t seats = SeatsAt(opening->kin);
     if (all && seats > 0) {
       // One on its way between two reactors was not seen, or its seat is about to be left.
-      return here_.Post([this, opening] { SettleOthers(opening); });
+      leaving_.push_back(opening);
+      if (!look_.armed()) here_.Arm(look_, here_.now_ns() + kLeavingLookNs);
+      return;
     }
     if (WantsAlone(*opening) && opening->held->taken == nullptr) {
       if (!TakeAlone(opening->kin, false)) {
@@ -201,6 +227,10 @@ void Registry::SettleOthers(OpeningPtr opening) {
     }
     Displace(opening);
   });
+}
+
+void Registry::LookAgain() {
+  for (OpeningPtr& opening : std::exchange(leaving_, {})) SettleOthers(std::move(opening));
 }
 
 void Registry::Displace(OpeningPtr opening) {

@@ -108,8 +108,8 @@ class Session {
   void Attach(Party& party, uint64_t attach_seq, AttachDone done);
   // `ops`, which the session may mark, and their data stay until OnTaken(), OnClosed() or Detach().
   void Submit(Party& party, std::span<OpRequest> ops);
-  // Drops the op if it waits, here or below; it is answered in any case.
-  void Cancel(Party& party, uint64_t op_id);
+  // Drops these ops, in rising order, if they wait, here or below; they are answered in any case.
+  void Cancel(Party& party, std::span<const uint64_t> op_ids);
   void Acknowledge(uint64_t op_id) { window_.Acknowledge(op_id); }
   // The party is gone: what it submitted and is not begun is dropped, the rest goes on unheard.
   void Detach(Party& party);

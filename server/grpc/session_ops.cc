@@ -69,16 +69,20 @@ void Session::Submit(Party& party, std::span<OpRequest> ops) {
   if (!line_.line.is_linked()) Pump(false);
 }
 
-void Session::Cancel(Party& party, uint64_t op_id) {
+// Each op is looked at once, however many are cancelled.
+void Session::Cancel(Party& party, std::span<const uint64_t> op_ids) {
+  const auto is_cancelled = [op_ids](const OpRequest& op) {
+    return std::binary_search(op_ids.begin(), op_ids.end(), op.op_id);
+  };
   for (Batch& batch : batches_) {
     if (batch.party != &party) continue;
     for (size_t i = batch.next; i < batch.ops.size(); ++i) {
-      if (batch.ops[i].op_id == op_id) DropWaiting(party, batch.ops[i]);
+      if (is_cancelled(batch.ops[i])) DropWaiting(party, batch.ops[i]);
     }
   }
   for (Running* record : running_) {
     const auto& asked = record->parties;
-    if (record->op.op_id == op_id && std::find(asked.begin(), asked.end(), &party) != asked.end()) {
+    if (is_cancelled(record->op) && std::find(asked.begin(), asked.end(), &party) != asked.end()) {
       TakeBack(*record);
     }
   }

@@ -188,13 +188,14 @@ class RegistryTest : public testing::Test {
   }();
   FakeEpochs epochs_;
   std::vector<Exclusion::Seat> nbd_;  // its connections
+  bool stay_ = false;                 // those that are cut have not left yet
   int settled_ = 0;                   // times the NBD door was asked
   std::unique_ptr<Registry> registry_ =
       std::make_unique<Registry>(reactors_, reactors_.at(0), *exports_, epochs_,
                                  Registry::Options{kLeaseNs, 8, SessionOptions()},
                                  [this](const Export&, bool all, absl::AnyInvocable<void()> done) {
                                    ++settled_;
-                                   if (all) nbd_.clear();
+                                   if (all && !stay_) nbd_.clear();
                                    reactors_.at(0).Post(std::move(done));
                                  });
   std::string data_ = std::string(4096, 'x');

@@ -190,6 +190,21 @@ TEST_F(RegistryTest, ATakeoverCutsNbdConnections) {
   EXPECT_FALSE(exported().exclusion.Sit());
 }
 
+TEST_F(RegistryTest, ATakeoverLooksForConnectionsThatAreLeavingNowAndThen) {
+  ASSERT_TRUE(SitDown("disk"));
+  stay_ = true;
+  const auto answer = Open(Forced(Ask("a")));
+  EXPECT_LE(settled_, 2);
+  Advance(10 * kMillisecond);
+  EXPECT_FALSE(answer->has_value());
+  EXPECT_LE(settled_, 3);
+  stay_ = false;
+  Advance(10 * kMillisecond);
+  Advance(10 * kMillisecond);
+  ASSERT_TRUE(answer->has_value());
+  EXPECT_EQ((*answer)->refused, Reason::kNone);
+}
+
 TEST_F(RegistryTest, ASharedSessionStandsBesideNbd) {
   nbd_.push_back(exported().exclusion.Sit());
   Opened(Ask("a", Mode::kReadWriteShared));
@@ -237,6 +252,25 @@ TEST_F(RegistryTest, ASessionGoesOverToAChangedExport) {
 TEST_F(RegistryTest, SessionsHaveALimit) {
   for (int i = 0; i < 8; ++i) Opened(Ask("c" + std::to_string(i), Mode::kReadOnly));
   EXPECT_EQ(Refused(Ask("x", Mode::kReadOnly)), Reason::kOverloaded);
+}
+
+TEST_F(RegistryTest, ACertificateHasAQuarterOfTheSessionsAndTakesItsOwnOver) {
+  const auto by = [](const std::string& certificate, const std::string& client) {
+    OpenAsk ask = Ask(client, Mode::kReadOnly);
+    ask.identity = {Identity::Kind::kCertificate, certificate, false};
+    return ask;
+  };
+  Opened(by("vm7", "a"));
+  const OpenAnswer second = Opened(by("vm7", "b"));
+  const auto third = Open(by("vm7", "c"));
+  ASSERT_TRUE(third->has_value());
+  EXPECT_EQ((*third)->refused, Reason::kOverloaded);
+  EXPECT_NE((*third)->text.find("close some"), std::string::npos) << (*third)->text;
+  Opened(by("vm7", "a"));
+  Opened(by("vm8", "c"));
+  for (int i = 0; i < 4; ++i) Opened(Ask("local" + std::to_string(i), Mode::kReadOnly));
+  EXPECT_EQ(Close(second), Reason::kNone);
+  Opened(by("vm7", "c"));
 }
 
 TEST_F(RegistryTest, ADrainAnswersAndEndsEverySession) {

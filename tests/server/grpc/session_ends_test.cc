@@ -29,7 +29,7 @@ class SessionEndsTest : public SessionTest {
     Reopen(options);
   }
   void Cancel(Stream& stream, uint64_t op_id) {
-    On([&, op_id] { session_->Cancel(stream, op_id); });
+    On([&, op_id] { session_->Cancel(stream, std::span(&op_id, 1)); });
   }
 };
 
@@ -155,6 +155,17 @@ TEST_F(SessionEndsTest, ACancelOfWhatIsAtTheDeviceChangesNothing) {
   EXPECT_THAT(stream.results, IsEmpty());
   Serve();
   EXPECT_THAT(stream.results, ElementsAre(Pair(1, Reason::kNone)));
+}
+
+TEST_F(SessionEndsTest, ACancelOfManyDropsThemAndNoOthers) {
+  Stream& stream = New();
+  std::vector<OpRequest> ops;
+  for (uint64_t id = 1; id <= 8; ++id) ops.push_back(Write(id, id * 4096));
+  Send(stream, ops);
+  On([&] { session_->Cancel(stream, std::vector<uint64_t>{2, 3, 7, 99}); });
+  EXPECT_THAT(stream.results, ElementsAre(Pair(2, Reason::kCancelled), Pair(3, Reason::kCancelled),
+                                          Pair(7, Reason::kCancelled)));
+  EXPECT_EQ(disk_->queued(), 5u);
 }
 
 TEST_F(SessionEndsTest, ACancelIsForTheStreamsOwnOps) {
