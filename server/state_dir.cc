@@ -140,7 +140,7 @@ absl::StatusOr<std::optional<std::string>> StateDir::Load(const std::string& nam
   Descriptor file(openat(folder_, name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
   if (file.get() < 0) {
     if (errno != ENOENT) return Failed(name, "open");
-    loaded_.insert(name);
+    loaded_[name].clear();
     return std::nullopt;
   }
   const auto corrupt = [&](absl::string_view what) {
@@ -169,7 +169,7 @@ absl::StatusOr<std::optional<std::string>> StateDir::Load(const std::string& nam
   }
   const std::string start = LineStart(name, written, body.size());
   if (line != start + Sum(start, body)) return corrupt("its sum or length is wrong");
-  loaded_.insert(name);
+  loaded_[name] = std::move(text);
   return body;
 }
 
@@ -184,17 +184,31 @@ absl::Status StateDir::WriteNew(const std::string& name, absl::string_view text)
   return absl::OkStatus();
 }
 
-absl::Status StateDir::Save(const std::string& name, uint32_t version, absl::string_view body) {
-  const std::lock_guard lock(mutex_);
-  SLUICE_CHECK(loaded_.contains(name) && body.size() <= kBytesMax);
-  const std::string start = LineStart(name, version, body.size());
-  const std::string text = absl::StrCat(start, Sum(start, body), "\n", body);
+absl::Status StateDir::Replace(const std::string& name, absl::string_view text) {
   const std::string fresh = name + ".new";
   absl::Status status = WriteNew(fresh, text);
   if (!status.ok()) return status;
   if (renameat(folder_, fresh.c_str(), folder_, name.c_str()) != 0) return Failed(name, "rename");
   if (fsync(folder_) != 0) return Failed(name, "fsync of the folder");
   return absl::OkStatus();
+}
+
+absl::Status StateDir::Save(const std::string& name, uint32_t version, absl::string_view body) {
+  const std::lock_guard lock(mutex_);
+  SLUICE_CHECK(loaded_.contains(name) && body.size() <= kBytesMax);
+  const std::string start = LineStart(name, version, body.size());
+  std::string text = absl::StrCat(start, Sum(start, body), "\n", body);
+  absl::Status status = Replace(name, text);
+  std::string& there = loaded_[name];
+  if (status.ok()) {
+    there = std::move(text);
+  } else if (!there.empty()) {
+    // It may have been renamed before that. What was refused must not be found at the next start.
+    Replace(name, there).IgnoreError();
+  } else if (unlinkat(folder_, name.c_str(), 0) == 0) {
+    fsync(folder_);
+  }
+  return status;
 }
 
 }  // namespace sluice

@@ -11,10 +11,10 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <set>
 #include <string>
 
 #include "absl/status/status.h"
@@ -46,19 +46,21 @@ class StateDir {
   // FailedPrecondition: a newer server wrote it. What was not loaded is never overwritten.
   absl::StatusOr<std::optional<std::string>> Load(const std::string& name, uint32_t version);
 
-  // Replaces the body of `name`; durable when OK. After an error the old or the new one is there,
-  // and it may be saved again. REQUIRES: Load(name) succeeded; at most kBytesMax.
+  // Replaces the body of `name`; durable when OK. After an error the old one is there, as the
+  // caller goes on with it; the new one may be only if the drive failed again as it was put back.
+  // It may be saved again. REQUIRES: Load(name) succeeded; at most kBytesMax.
   absl::Status Save(const std::string& name, uint32_t version, absl::string_view body);
 
  private:
   StateDir(std::string path, int folder) : path_(std::move(path)), folder_(folder) {}
   absl::Status Failed(const std::string& name, absl::string_view what) const;
   absl::Status WriteNew(const std::string& name, absl::string_view text);
+  absl::Status Replace(const std::string& name, absl::string_view text);
 
   const std::string path_;
   const int folder_;  // its lock, too
   std::mutex mutex_;
-  std::set<std::string> loaded_;  // guarded by mutex_
+  std::map<std::string, std::string> loaded_;  // what is there of them; guarded by mutex_
 };
 
 }  // namespace sluice

@@ -24,10 +24,10 @@ absl::StatusOr<std::any> RequestLog::Begin(const std::string& id, const std::str
                        " requests of the last ten minutes are remembered already: wait, or ask "
                        "without an id"));
     }
-    requests_.emplace(id, Request{what, {}, 0});
+    requests_.emplace(id, Request{absl::HashOf(what), {}, 0});
     return std::any();
   }
-  if (found->second.what != what) {
+  if (found->second.what != absl::HashOf(what)) {
     return absl::InvalidArgumentError(absl::StrCat(
         "request_id: ", Quote(id), " stood for another request before: take a new one"));
   }

@@ -14,6 +14,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/hash/hash.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/clock.h"
@@ -48,7 +49,7 @@ class RequestLog {
 
  private:
   struct Request {
-    std::string what;
+    size_t what = 0;  // its hash: what is asked for may be megabytes
     std::any answer;  // none: it is being carried out
     uint64_t ended_ns = 0;
   };

@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include <semaphore>
 #include <string>
@@ -83,6 +84,16 @@ TEST_F(RequestLogTest, MemoryIsBoundedWithoutForgettingTooSoon) {
   clock_.Advance(RequestLog::kKeptNs);
   EXPECT_TRUE(Ask("more", "add").ok());
   EXPECT_EQ(requests_.size(), 1u);
+}
+
+TEST_F(RequestLogTest, WhatIsAskedForIsNotKept) {
+  const size_t before = mallinfo2().uordblks;
+  for (int i = 0; i < 64; ++i) {
+    const std::string what(1 << 20, static_cast<char>('a' + i % 26));
+    const auto done = requests_.Once<bool>(std::to_string(i), what, [] { return true; });
+    EXPECT_TRUE(done.ok());
+  }
+  EXPECT_LT(mallinfo2().uordblks, before + (1 << 20));
 }
 
 TEST_F(RequestLogTest, ARequestThatIsBeingCarriedOutIsNotBegunAgain) {
