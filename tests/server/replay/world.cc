@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/server/replay/world.h"
 
+#include <span>
+
 #include "core/check.h"
 #include "storage/bufq.h"
 
@@ -156,7 +158,7 @@ void World::Send(Line& line, std::vector<rpc::OpRequest> ops) {
 }
 
 void World::Cancel(Line& line, uint64_t op_id) {
-  On(line.session->reactor(), [&line, op_id] { line.session->Cancel(line, op_id); });
+  On(line.session->reactor(), [&line, op_id] { line.session->Cancel(line, std::span(&op_id, 1)); });
 }
 
 void World::Acknowledge(Line& line, uint64_t op_id) {
