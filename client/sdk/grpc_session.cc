@@ -158,6 +158,7 @@ void GrpcSession::KeepAlive(uint64_t now_ns) {
         keeping_ = nullptr;
         if (status.ok()) {
           lease_ms_ = answer.lease_ms();
+          Progress();
           return Renew(now_ns);
         }
         const Failure failure = FailureOf(status);
@@ -182,7 +183,6 @@ void GrpcSession::Lose(const Failure& failure) {
   const uint64_t now_ns = MonotonicNs();
   if (trouble_since_ns_ == 0) {
     trouble_since_ns_ = now_ns;
-    pause_ms_ = 0;
   } else if (now_ns - trouble_since_ns_ >= options_.reconnect_ms * kMillisecond) {
     return Fail(failure.status);
   }

@@ -60,8 +60,16 @@ class GrpcSession final : private GrpcStream::Owner {
   void Send(size_t lane, const ::grpc::ByteBuffer& message) { lanes_[lane].stream->Send(message); }
   // The streams are to be made anew.
   void Break(const std::string& why);
-  // Things go on: the time in which it must come back begins with the next loss.
-  void Progress() { trouble_since_ns_ = 0; }
+  // It is of no use, for good.
+  void Fail(const Status& why);
+  // It is back: the time in which it must be begins anew with the next loss.
+  void Back() { trouble_since_ns_ = 0; }
+  // Things go on: the next loss is tried again at once. Until then every try waits longer, also
+  // where the server takes the streams each time, to end them again.
+  void Progress() {
+    Back();
+    pause_ms_ = 0;
+  }
 
   v1::BlockService::Stub& stub() { return *stub_; }
   const std::string& id() const { return id_; }
@@ -88,7 +96,6 @@ class GrpcSession final : private GrpcStream::Owner {
   void Renew(uint64_t asked_ns);
   void LoseLease();
   void Lose(const Failure& failure);
-  void Fail(const Status& why);
   // Gives up everything that is under way.
   void Drop();
 

@@ -167,6 +167,12 @@ void GrpcTransport::Inherit() {
 }
 
 void GrpcTransport::OnAttached(const v1::IoAttached& attached) {
+  for (size_t lane = 0; lane < session_->lanes(); ++lane) {
+    const v1::IoCredits& credits = session_->credits(lane);
+    if (credits.ops() > 0 && credits.bytes() >= info_.max_transfer_bytes) continue;
+    return session_->Fail(
+        Status(StatusCode::kProtocolError, "the server's credits let nothing through"));
+  }
   lanes_.assign(session_->lanes(), Lane());
   draining_ = false;
   again_.clear();
@@ -198,7 +204,7 @@ void GrpcTransport::OnAttached(const v1::IoAttached& attached) {
   }
   waiting_.insert(waiting_.begin(), forgotten.begin(), forgotten.end());
   heard_ns_ = MonotonicNs();
-  if (ledger_.open() == 0) session_->Progress();
+  if (ledger_.open() == 0) session_->Back();
   if (opening_ != nullptr) {
     opening_->Tell({});
   } else {

@@ -74,6 +74,7 @@ FakeGrpcServer::~FakeGrpcServer() {
   v1::IoResponse first;
   first.mutable_attached()->mutable_credits()->set_ops(64);
   first.mutable_attached()->mutable_credits()->set_bytes(1 << 20);
+  behaviour_.attach(*first.mutable_attached());
   {
     const std::lock_guard lock(mutex_);
     stream->Write(first);

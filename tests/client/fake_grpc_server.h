@@ -24,6 +24,8 @@ class FakeGrpcServer final : private v1::BlockService::Service {
   struct Behaviour {
     // May change what OpenVolume answers.
     std::function<void(v1::OpenVolumeResponse&)> open = [](v1::OpenVolumeResponse&) {};
+    // May change what an attach is answered with.
+    std::function<void(v1::IoAttached&)> attach = [](v1::IoAttached&) {};
     // What an op is answered with instead of being carried out.
     std::function<v1::ErrorReason(const v1::Op&)> refuse = [](const v1::Op&) {
       return v1::ERROR_REASON_UNSPECIFIED;

@@ -144,6 +144,28 @@ TEST_F(GrpcErrorsTest, AnAnswerToNothingCostsTheStream) {
   EXPECT_EQ(Count(Event::kConnectionLost), 1);
 }
 
+TEST_F(GrpcErrorsTest, AServerThatEndsWhatItHasJustTakenIsNotAskedAtFullSpeed) {
+  FakeGrpcServer server({});
+  const Volume volume = Open(server);
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(1);
+  while (std::chrono::steady_clock::now() < until) {
+    server.HangUp();
+    std::this_thread::sleep_for(std::chrono::microseconds(100));
+  }
+  EXPECT_LE(server.attaches(), 10u);  // after 0, 10, 20, 40 ... ms
+  EXPECT_TRUE(volume.Write(0, Bytes(4096)).ok());
+}
+
+TEST_F(GrpcErrorsTest, CreditsThatLetNothingThroughAreNotAwaited) {
+  for (const auto& [ops, bytes] : {std::pair{0u, 1u << 20}, std::pair{64u, 512u}}) {
+    FakeGrpcServer server({.attach = [ops = ops, bytes = bytes](v1::IoAttached& attached) {
+      attached.mutable_credits()->set_ops(ops);
+      attached.mutable_credits()->set_bytes(bytes);
+    }});
+    EXPECT_EQ(client_->Open(server.uri()).status().code(), StatusCode::kProtocolError);
+  }
+}
+
 TEST_F(GrpcErrorsTest, LimitsAreKeptAndNonsenseIsRefused) {
   FakeGrpcServer small({.open = [](v1::OpenVolumeResponse& response) {
     response.mutable_limits()->set_max_op_bytes(5000);
