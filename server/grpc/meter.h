@@ -98,7 +98,8 @@ class Http2Meter {
   // is reset: with deadlines of half a second it gives up all of them twice a second, for ever, and
   // four times over at once. A holder's resets over all its connections have a pace (guest_book.h).
   TokenBucket resets_{{512, 256}};
-  TokenBucket provoked_resets_{{1000, 200}};
+  // A call that times out is reset by either end, or by both.
+  TokenBucket provoked_resets_{{1024, 512}};
   // Besides one for each answering frame (the client measures bandwidth with them).
   TokenBucket pings_{{256, 10}};
   TokenBucket settings_{{64, 10}};

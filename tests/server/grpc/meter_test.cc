@@ -102,7 +102,7 @@ TEST_F(MeterTest, RapidResetIsSeenSoon) {
 
 TEST_F(MeterTest, StreamsThatTheServerHasToResetAreCounted) {
   Greet();
-  for (int i = 0; i < 1000; ++i) ASSERT_EQ(Server(FrameOf(kRstStream, 0, 1, 4)), Offence::kNone);
+  for (int i = 0; i < 1024; ++i) ASSERT_EQ(Server(FrameOf(kRstStream, 0, 1, 4)), Offence::kNone);
   EXPECT_EQ(Server(FrameOf(kRstStream, 0, 1, 4)), Offence::kProvokedResets);
 }
 
