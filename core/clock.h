@@ -2,7 +2,7 @@
 // Monotonic time in nanoseconds, behind a seam so that tests own it.
 #pragma once
 
-#include <sys/resource.h>
+#include <sched.h>
 
 #include <cstdint>
 #include <ctime>
@@ -15,8 +15,8 @@ class Clock {
   virtual uint64_t NowNs() noexcept = 0;
   // CPU time that the calling thread has used; 0 where nobody measures it.
   virtual uint64_t ThreadCpuNs() noexcept { return 0; }
-  // Times that the calling thread was made to leave its CPU to another; 0 where nobody counts.
-  virtual uint64_t ThreadPreemptions() noexcept { return 0; }
+  // Time passes for the calling thread: whoever else wants its CPU goes first.
+  virtual void Yield() noexcept {}
 };
 
 // CLOCK_MONOTONIC. Any thread.
@@ -24,11 +24,7 @@ class SystemClock final : public Clock {
  public:
   uint64_t NowNs() noexcept override { return Read(CLOCK_MONOTONIC); }
   uint64_t ThreadCpuNs() noexcept override { return Read(CLOCK_THREAD_CPUTIME_ID); }
-  uint64_t ThreadPreemptions() noexcept override {
-    rusage usage{};
-    getrusage(RUSAGE_THREAD, &usage);
-    return static_cast<uint64_t>(usage.ru_nivcsw);
-  }
+  void Yield() noexcept override { sched_yield(); }
 
  private:
   static uint64_t Read(clockid_t id) noexcept {

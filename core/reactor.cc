@@ -23,13 +23,6 @@ class CurrentScope {
   Reactor* before_;
 };
 
-constexpr uint64_t kSpinMinNs = 2 * kMicrosecond;  // a budget below this is not worth a spin
-constexpr uint64_t kSpinTrafficNs = kMillisecond;  // no spin after this long without work
-// What waking a CPU that had gone idle may add to a wait: a spin would not have paid it. Without it
-// a drive that answers just within the budget is slept for, each sleep looks too long for a spin,
-// and there it stays.
-constexpr uint64_t kWakeNs = 25 * kMicrosecond;
-constexpr uint64_t kPreemptedLookNs = 100 * kMicrosecond;  // a look is a system call
 constexpr uint64_t kLoadWindowNs = 100 * kMillisecond;
 constexpr int kFinishMax = 4096;  // bios finished before the turn goes on
 
@@ -46,8 +39,7 @@ Reactor::Reactor(ReactorSet& set, uint16_t id, uint16_t count, std::unique_ptr<P
       buffers_(options.buffer_bytes),
       poller_(std::move(poller)),
       now_ns_(clock.NowNs()),
-      spin_max_ns_(options.poll_budget_ns),
-      spin_ns_(options.poll_budget_ns),
+      spin_(options.poll_budget_ns),
       window_start_ns_(now_ns_) {
   // Under way from one reactor to another at one time, at most: submit and abandon of each bio of
   // the sender's doors; expire, complete and the answer to abandon of each bio of the receiver's.
@@ -281,7 +273,7 @@ void Reactor::Wait(bool may_sleep, bool busy) noexcept {
   }
   const uint64_t begin_ns = RefreshNow();
   if (!Spin()) Sleep();
-  LearnToSpin(now_ns_ - begin_ns);
+  spin_.Learn(now_ns_ - begin_ns, now_ns_);
   AccountLoad();
 }
 
@@ -300,43 +292,24 @@ void Reactor::Sleep() noexcept {
 }
 
 // Looks for completions and mail for a short while before the costly sleep. Only behind recent
-// traffic, and only while nobody else needs the CPU: having been preempted ends it.
+// traffic.
 bool Reactor::Spin() noexcept {
-  if (spin_ns_ < kSpinMinNs || now_ns_ - last_work_ns_ > kSpinTrafficNs) return false;
-  uint64_t end_ns = now_ns_ + spin_ns_;
+  if (spin_.ns() == 0 || now_ns_ - last_work_ns_ > SpinBudget::kTrafficNs) return false;
+  uint64_t end_ns = now_ns_ + spin_.ns();
   if (!timers_.empty()) end_ns = std::min(end_ns, timers_.begin()->deadline_ns);
   poller_->Poll(0, ready_);  // submits, which is work
   const uint64_t begin_ns = RefreshNow();
   bool found = HasWork();
   while (!found && now_ns_ < end_ns) {
+    const uint64_t before_ns = now_ns_;
+    clock_.Yield();
     poller_->Poll(0, ready_);
     found = HasWork();
     RefreshNow();
+    if (!spin_.MayGoOn(now_ns_ - before_ns, now_ns_)) break;
   }
   window_spun_ns_ += now_ns_ - begin_ns;
-  YieldToOthers();
   return found;
-}
-
-void Reactor::YieldToOthers() noexcept {
-  if (now_ns_ - preempted_look_ns_ < kPreemptedLookNs) return;
-  preempted_look_ns_ = now_ns_;
-  const uint64_t preempted = clock_.ThreadPreemptions();
-  if (preempted > preempted_) {
-    spin_ns_ = 0;
-    spin_learns_ns_ = now_ns_ + kSpinTrafficNs;
-  }
-  preempted_ = preempted;
-}
-
-// A wait that the longest spin would have covered asks for longer spins, any other for shorter
-// ones.
-void Reactor::LearnToSpin(uint64_t waited_ns) noexcept {
-  if (waited_ns > spin_max_ns_ + kWakeNs) {
-    spin_ns_ /= 2;
-  } else if (waited_ns > spin_ns_ && now_ns_ >= spin_learns_ns_) {
-    spin_ns_ = std::min(spin_max_ns_, std::max(spin_ns_ * 2, kSpinMinNs));
-  }
 }
 
 void Reactor::AccountLoad() noexcept {

@@ -28,6 +28,7 @@
 #include "core/mailbox.h"
 #include "core/poller.h"
 #include "core/pool.h"
+#include "core/spin.h"
 #include "core/stats.h"
 
 namespace sluice {
@@ -57,7 +58,7 @@ struct Timer {
 struct ReactorOptions {
   uint32_t credits = 16384;                 // bio cells that this reactor's doors may have reserved
   size_t buffer_bytes = 128 * 1024 * 1024;  // payload memory; touched as it is used
-  uint64_t poll_budget_ns = 50'000;         // longest spin before sleeping; 0: never spin
+  uint64_t poll_budget_ns = 100'000;        // longest spin before sleeping; 0: never spin
 };
 
 class ReactorSet;
@@ -140,8 +141,6 @@ class Reactor {
   void Wait(bool may_sleep, bool busy) noexcept;
   bool Spin() noexcept;
   void Sleep() noexcept;
-  void YieldToOthers() noexcept;
-  void LearnToSpin(uint64_t waited_ns) noexcept;
   void AccountLoad() noexcept;
 
   ReactorSet& set_;
@@ -172,12 +171,8 @@ class Reactor {
 
   uint64_t now_ns_ = 0;
   bool started_ = false;
-  const uint64_t spin_max_ns_;
-  uint64_t spin_ns_;  // today's budget: grows while waits are short, shrinks while they are long
-  uint64_t spin_learns_ns_ = 0;  // it does not grow before this: somebody wanted the CPU
+  SpinBudget spin_;
   uint64_t last_work_ns_ = 0;
-  uint64_t preempted_ = 0;  // times, as of the last look
-  uint64_t preempted_look_ns_ = 0;
   uint64_t timers_from_ns_ = 0;
   std::atomic<uint64_t> window_start_ns_;
   uint64_t window_cpu_ns_ = 0;   // the thread's CPU time at its start

@@ -29,7 +29,7 @@ struct Words {
   std::string http, tls_cert, tls_key, tls_client_ca, bufq, create, block_size, socket_mode,
       socket_owner, state_dir, target;
   bool buffered = false, readonly = false, insecure_tcp = false;
-  uint32_t reactors = 0, poll_us = 50, drain_timeout_s = 30;
+  uint32_t reactors = 0, poll_us = 100, drain_timeout_s = 30;
 };
 
 void DeclareTls(CLI::App& serve, Words& words) {
@@ -91,7 +91,7 @@ void Declare(CLI::App& app, CLI::App& serve, Words& words) {
   serve
       .add_option("--poll-us", words.poll_us,
                   "look for the next request so long before sleeping, behind traffic; 0: never")
-      ->option_text("N [50]");
+      ->option_text("N [100]");
   serve
       .add_option("--drain-timeout", words.drain_timeout_s,
                   "seconds that requests in flight have on SIGTERM")

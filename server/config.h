@@ -97,7 +97,7 @@ struct Config {
   std::vector<std::string> disk_roots;
   LimitsConfig limits;
   uint32_t reactors = 0;  // 0: one per usable CPU
-  uint32_t poll_us = 50;  // 0: never
+  uint32_t poll_us = 100;  // 0: never
   std::string strategy_dir;
   std::string state_dir;  // empty: StateDir::DefaultPath()
 };

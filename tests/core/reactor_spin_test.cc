@@ -18,9 +18,9 @@ constexpr uint64_t kBudgetNs = 50 * kMicrosecond;
 class TickingClock final : public Clock {
  public:
   uint64_t NowNs() noexcept override { return now_ns += kMicrosecond; }
-  uint64_t ThreadPreemptions() noexcept override { return preemptions; }
+  void Yield() noexcept override { now_ns += others_take_ns; }
   uint64_t now_ns = kSecond;
-  uint64_t preemptions = 0;
+  uint64_t others_take_ns = 0;  // each time
 };
 
 // The next request comes at a set time; whoever sleeps is woken by it.
@@ -147,11 +147,18 @@ TEST_F(Spinning, NothingIsLookedForAMillisecondAfterTheLastWork) {
   EXPECT_EQ(count.sleeps, 1);
 }
 
-TEST_F(Spinning, WhoeverWantsTheCpuEndsItForAWhile) {
+TEST_F(Spinning, WhoeverWantsTheCpuForAMomentGoesFirst) {
+  Start(kBudgetNs);
+  clock_.others_take_ns = 15 * kMicrosecond;  // then sends its request
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(RequestAfter(20 * kMicrosecond).sleeps, 0);
+}
+
+TEST_F(Spinning, WhoeverKeepsTheCpuEndsItForAWhile) {
   Start(kBudgetNs);
   for (int i = 0; i < 10; ++i) RequestAfter(20 * kMicrosecond);
-  ++clock_.preemptions;
-  for (int i = 0; i < 20; ++i) RequestAfter(20 * kMicrosecond);  // one of these looks at it
+  clock_.others_take_ns = 300 * kMicrosecond;
+  RequestAfter(20 * kMicrosecond);
+  clock_.others_take_ns = 0;
   EXPECT_EQ(RequestAfter(20 * kMicrosecond).looks, 0);
   clock_.now_ns += kMillisecond;
   for (int i = 0; i < 10; ++i) RequestAfter(20 * kMicrosecond);
