@@ -96,7 +96,7 @@ struct Config {
   std::vector<ExportConfig> exports;
   std::vector<std::string> disk_roots;
   LimitsConfig limits;
-  uint32_t reactors = 0;  // 0: one per usable CPU
+  uint32_t reactors = 0;   // 0: one per usable CPU
   uint32_t poll_us = 100;  // 0: never
   std::string strategy_dir;
   std::string state_dir;  // empty: StateDir::DefaultPath()
