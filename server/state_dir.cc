@@ -184,10 +184,7 @@ absl::Status StateDir::WriteNew(const std::string& name, absl::string_view text)
   return absl::OkStatus();
 }
 
-absl::Status StateDir::Replace(const std::string& name, absl::string_view text) {
-  const std::string fresh = name + ".new";
-  absl::Status status = WriteNew(fresh, text);
-  if (!status.ok()) return status;
+absl::Status StateDir::Install(const std::string& fresh, const std::string& name) {
   if (renameat(folder_, fresh.c_str(), folder_, name.c_str()) != 0) return Failed(name, "rename");
   if (fsync(folder_) != 0) return Failed(name, "fsync of the folder");
   return absl::OkStatus();
@@ -198,13 +195,16 @@ absl::Status StateDir::Save(const std::string& name, uint32_t version, absl::str
   SLUICE_CHECK(loaded_.contains(name) && body.size() <= kBytesMax);
   const std::string start = LineStart(name, version, body.size());
   std::string text = absl::StrCat(start, Sum(start, body), "\n", body);
-  absl::Status status = Replace(name, text);
+  const std::string fresh = name + ".new";
+  absl::Status status = WriteNew(fresh, text);
+  if (!status.ok()) return status;
+  status = Install(fresh, name);
   std::string& there = loaded_[name];
   if (status.ok()) {
     there = std::move(text);
   } else if (!there.empty()) {
     // It may have been renamed before that. What was refused must not be found at the next start.
-    Replace(name, there).IgnoreError();
+    if (WriteNew(fresh, there).ok()) Install(fresh, name).IgnoreError();
   } else if (unlinkat(folder_, name.c_str(), 0) == 0) {
     fsync(folder_);
   }

@@ -55,7 +55,7 @@ class StateDir {
   StateDir(std::string path, int folder) : path_(std::move(path)), folder_(folder) {}
   absl::Status Failed(const std::string& name, absl::string_view what) const;
   absl::Status WriteNew(const std::string& name, absl::string_view text);
-  absl::Status Replace(const std::string& name, absl::string_view text);
+  absl::Status Install(const std::string& fresh, const std::string& name);
 
   const std::string path_;
   const int folder_;  // its lock, too

@@ -53,7 +53,8 @@ uint32_t Keeper::live_links() const {
 uint32_t Keeper::dead_links() const { return static_cast<uint32_t>(links_.size()) - live_links(); }
 
 uint32_t Keeper::Replaceable(uint64_t now_ns) const {
-  if (now_ns - lost_since_ns_ >= kLongestDoubtNs) return dead_links();
+  const uint64_t doubt_ns = std::min(kLongestDoubtNs, limits_.give_up_ns / 2);
+  if (now_ns - lost_since_ns_ >= doubt_ns) return dead_links();
   return std::min(dead_links(), free_places_);
 }
 

@@ -158,7 +158,7 @@ void GrpcSession::KeepAlive(uint64_t now_ns) {
         keeping_ = nullptr;
         if (status.ok()) {
           lease_ms_ = answer.lease_ms();
-          Progress();
+          pause_ms_ = 0;  // it has been up for a while
           return Renew(now_ns);
         }
         const Failure failure = FailureOf(status);

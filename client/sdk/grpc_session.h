@@ -64,8 +64,8 @@ class GrpcSession final : private GrpcStream::Owner {
   void Fail(const Status& why);
   // It is back: the time in which it must be begins anew with the next loss.
   void Back() { trouble_since_ns_ = 0; }
-  // Things go on: the next loss is tried again at once. Until then every try waits longer, also
-  // where the server takes the streams each time, to end them again.
+  // Things go on: the next loss is tried again at once, as when it has been up for a while. Until
+  // then every try waits longer, also where the server takes the streams each time, to end them.
   void Progress() {
     Back();
     pause_ms_ = 0;

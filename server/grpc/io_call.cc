@@ -5,6 +5,9 @@
 //
 // Two messages are in hand at most: one being read while the other's ops wait to begin. Nothing is
 // read while the client does not take its results.
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/wire_format_lite.h>
+
 #include <algorithm>
 #include <deque>
 #include <mutex>
@@ -21,6 +24,7 @@
 namespace sluice::rpc {
 namespace {
 
+constexpr uint32_t kEntriesMax = 2 * kOpsPerMessage + 16;  // fields of a message, unpacked
 constexpr size_t kUnsentMax = 8;         // messages of results that wait; then no more is read
 constexpr size_t kHeadRoom = 64 * 1024;  // of a message, for its results
 constexpr size_t kKeptMax = 512 * 1024;  // of a message that is used again, its data's memory
@@ -33,8 +37,22 @@ constexpr size_t kKeptMax = 512 * 1024;  // of a message that is used again, its
   return bytes;
 }
 
+// Whether it has no more entries than a message may have, before anything is made of them: four
+// megabytes hold two million ops of no bytes.
+bool IsBounded(::grpc::ByteBuffer& bytes) {
+  ::grpc::ProtoBufferReader reader(&bytes);
+  google::protobuf::io::CodedInputStream in(&reader);
+  for (uint32_t entries = 0; entries <= kEntriesMax; ++entries) {
+    const uint32_t tag = in.ReadTag();
+    if (tag == 0) return in.ConsumedEntireMessage();
+    if (!google::protobuf::internal::WireFormatLite::SkipField(&in, tag)) return false;
+  }
+  return false;
+}
+
 bool Decode(::grpc::ByteBuffer& bytes, v1::IoRequest& message) {
-  return ::grpc::SerializationTraits<v1::IoRequest>::Deserialize(&bytes, &message).ok();
+  return IsBounded(bytes) &&
+         ::grpc::SerializationTraits<v1::IoRequest>::Deserialize(&bytes, &message).ok();
 }
 
 class IoCall final : public Call, private Party, public std::enable_shared_from_this<IoCall> {

@@ -45,7 +45,8 @@ class MadeAtRunTime(Controlled):
                                    self.channel.exports)
         self.assert_fails('FAILED_PRECONDITION', disks.RemoveDisk, name='d0', text='"fast"')
         self.assert_fails('FAILED_PRECONDITION', volumes.DeleteVolume, name='fast', text='"fast"')
-        with connect(self.server.address, 'fast'):
+        with connect(self.server.address, 'fast') as nbd:
+            nbd.read(0, 512)  # it is in
             self.assert_fails('FAILED_PRECONDITION', exports.DeleteExport, name='fast',
                               text='127.0.0.1')
         eventually(lambda: not self.channel.sessions.ListSessions().sessions)

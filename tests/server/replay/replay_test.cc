@@ -66,7 +66,10 @@ class Replay : public testing::Test {
   }
   void WriteNewBy(const std::string& client, const World::How& how) {
     const auto session = world_.Open(client, how);
-    if (!session->has_value()) world_.Resume();  // it is let in when the disk has ended the old
+    if (!session->has_value()) {  // it is let in when the disk has ended the old, and it looks
+      world_.Resume();
+      world_.Advance(kMillisecond);
+    }
     ASSERT_EQ((*session)->refused, Reason::kNone) << (*session)->text;
     world_.Send(world_.Attach(session, 1), {New(1)});
     world_.Resume();
