@@ -196,7 +196,8 @@ void GrpcTransport::OnAttached(const v1::IoAttached& attached) {
     } else if (told || id > attached.completed_through()) {
       again_.push_back(id);
     } else if (reads) {
-      forgotten.push_back(&ledger_.Take(id));
+      Op& op = ledger_.Take(id);
+      if (guard_.Enter(op)) forgotten.push_back(&op);
     } else {
       Op& op = ledger_.Take(id);
       End(op, StatusOf(v1::ERROR_REASON_OUT_OF_WINDOW, op));
@@ -244,8 +245,7 @@ void GrpcTransport::Start(Op& op) {
     waiting_extents_.push_back(&op);
     return;
   }
-  if (op.changes() && !guard_.Enter(op)) return;
-  waiting_.push_back(&op);
+  if (guard_.Enter(op)) waiting_.push_back(&op);
 }
 
 void GrpcTransport::OnTurnEnd() {
@@ -344,12 +344,17 @@ void GrpcTransport::AskAgain(Op& op, const v1::OpResult& result) {
   const bool forgotten = reason == v1::ERROR_REASON_OUT_OF_WINDOW && !op.changes();
   if (reason == v1::ERROR_REASON_DRAINING) {
     draining_ = true;
-    waiting_.push_front(&op);
+    AskFirst(op);
   } else if ((damaged || forgotten) && ++op.attempts < kMaxAttempts) {
-    waiting_.push_front(&op);
+    AskFirst(op);
   } else {
     End(op, StatusOf(reason, op));
   }
+}
+
+// A change is in the guard still; a read must not get ahead of the changes that came since.
+void GrpcTransport::AskFirst(Op& op) {
+  if (op.changes() || guard_.Enter(op)) waiting_.push_front(&op);
 }
 
 Status GrpcTransport::FlushOutcome(const Op& op) {

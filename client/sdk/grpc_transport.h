@@ -71,6 +71,7 @@ class GrpcTransport final : public Transport,
   // Of an op that is out of the ledger.
   void OnDone(Op& op);
   void AskAgain(Op& op, const v1::OpResult& result);
+  void AskFirst(Op& op);
   void End(Op& op, Status status);
   Status FlushOutcome(const Op& op);
   // What was outstanding in a session that is lost.

@@ -26,7 +26,7 @@ bool RangeGuard::Enter(Op& op) {
                                              [&](const Op* h) { return Overlap(*h, op); });
   if (waits) {
     held_.push_back(&op);
-  } else {
+  } else if (op.changes()) {
     inside_.emplace(op.offset, op.offset + op.length);
   }
   return !waits;

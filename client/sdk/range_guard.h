@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Lets requests that change overlapping ranges go one after the other, in the order they came. What
-// has not been answered is then never younger than what has, so that sending it again cannot undo
-// anything. One thread.
+// Lets what changes a range go before what comes to it later, be that another change or a read, and
+// changes in the order they came. What has not been answered is then never younger than what has,
+// so that sending it again cannot undo anything; and no read of a higher number arrives, on another
+// connection, before the change whose bytes it is about. Reads hold nobody back. One thread.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +19,8 @@ class RangeGuard {
  public:
   // False: it is held, and comes out of a later Leave().
   bool Enter(Op& op);
-  // Frees a range that has entered; those it held back that may go now have entered, and are put
-  // behind `freed`.
+  // Frees the range of a change that has entered; those it held back that may go now have entered,
+  // and are put behind `freed`.
   void Leave(uint64_t offset, std::vector<Op*>& freed);
   // All that are held, in their order; they are no longer.
   std::deque<Op*> TakeHeld();
@@ -27,7 +28,7 @@ class RangeGuard {
  private:
   bool Busy(const Op& op) const;
 
-  std::map<uint64_t, uint64_t> inside_;  // offset -> end; disjoint
+  std::map<uint64_t, uint64_t> inside_;  // changes: offset -> end; disjoint
   std::deque<Op*> held_;
 };
 

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <sstream>
 #include <thread>
 #include <vector>
@@ -131,6 +132,31 @@ TEST_F(GrpcErrorsTest, WhatADrainingServerRefusesWaitsForTheNextAttach) {
   server.HangUp();
   EXPECT_TRUE(writing.get().ok());
   EXPECT_EQ(server.attaches(), 2u);
+}
+
+// Over two streams the read might come first, and then the server refuses the write.
+TEST_F(GrpcErrorsTest, AReadIsNotSentWhileAWriteThatItOverlapsIsUnanswered) {
+  std::atomic<bool> withhold = true;
+  FakeGrpcServer server({.attach = [](v1::IoAttached& to) { to.set_completed_through(0); },
+                         .answer =
+                             [&](v1::IoResponse& response) {
+                               if (response.payload().empty() && withhold) response.clear_results();
+                             }});
+  const Volume volume = Open(server, {.connections = 2});
+  Bytes written(4096, std::byte{7});
+  Bytes inside(512);
+  Bytes behind(512);
+  std::future<Status> write = volume.WriteFuture(4096, written);
+  Eventually([&] { return server.ops() == 1; });
+  std::future<Status> read = volume.ReadFuture(4096 + 1024, inside);
+  EXPECT_TRUE(volume.Read(8192, behind).ok());
+  EXPECT_EQ(server.ops(), 2u);
+  withhold = false;
+  server.HangUp();
+  EXPECT_TRUE(write.get().ok());
+  EXPECT_TRUE(read.get().ok());
+  EXPECT_EQ(server.ops(), 4u);  // the write came twice
+  EXPECT_EQ(inside, Bytes(512, std::byte{7}));
 }
 
 TEST_F(GrpcErrorsTest, AnAnswerToNothingCostsTheStream) {

@@ -31,6 +31,11 @@ class Bench(OverGrpc):
             self.assertGreater(found['latency_us']['p50'], 0)
             self.assertGreater(found['client_cpu_us_per_request'], 0)
 
+    def test_reads_and_writes_of_the_same_blocks_over_several_streams_are_all_done(self):
+        found = bench(self.uri, '--rw', 'randrw', '--destroy', '--requests', 3 * REQUESTS,
+                      '--size', '256k', '--connections', 3, '--depth', 8)
+        self.assertEqual((found['requests'], found['errors']), (3 * REQUESTS, 0))
+
     def test_every_request_reached_the_server_once(self):
         bench(self.uri, '--rw', 'randrw', '--destroy', '--requests', REQUESTS, '--threads', 2,
               '--connections', 2)
