@@ -272,6 +272,7 @@ absl::Status Server::OpenGrpc(const Config& config) {
   options.connections = config.grpc.connections;
   options.threads = std::max(1u, UsableCpus() / 2u);
   options.lease_ns = config.grpc.lease_s * kSecond;
+  options.poll_budget_ns = config.poll_us * kMicrosecond;
   if (config.grpc.tls.has_value()) {
     auto tls = TlsOptionsOf(config);
     if (!tls.ok()) return tls.status();

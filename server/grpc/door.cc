@@ -20,6 +20,7 @@
 #include "core/check.h"
 #include "core/log.h"
 #include "core/ring.h"
+#include "core/spin.h"
 #include "core/units.h"
 #include "server/grpc/call.h"
 #include "server/grpc/control_services.h"
@@ -71,10 +72,31 @@ void SetLimits(::grpc::ServerBuilder& builder) {
   builder.SetResourceQuota(quota);
 }
 
-void Loop(::grpc::ServerCompletionQueue& cq) {
+// Awaits an event, behind others for a while without sleeping; false: there are no more.
+bool Next(::grpc::ServerCompletionQueue& cq, SpinBudget& spin, void** tag, bool* ok) {
+  SystemClock clock;
+  const uint64_t begin_ns = clock.NowNs();
+  const uint64_t end_ns = begin_ns + spin.ns();
+  for (uint64_t now_ns = begin_ns; now_ns < end_ns;) {
+    const auto outcome = cq.AsyncNext(tag, ok, gpr_inf_past(GPR_CLOCK_MONOTONIC));
+    if (outcome != ::grpc::CompletionQueue::TIMEOUT) {
+      return outcome == ::grpc::CompletionQueue::GOT_EVENT;
+    }
+    clock.Yield();
+    const uint64_t before_ns = std::exchange(now_ns, clock.NowNs());
+    if (!spin.MayGoOn(now_ns - before_ns, now_ns)) break;
+  }
+  const bool more = cq.Next(tag, ok);
+  const uint64_t now_ns = clock.NowNs();
+  spin.Learn(now_ns - begin_ns, now_ns);
+  return more;
+}
+
+void Loop(::grpc::ServerCompletionQueue& cq, uint64_t poll_budget_ns) {
+  SpinBudget spin(poll_budget_ns);
   void* tag = nullptr;
   bool ok = false;
-  while (cq.Next(&tag, &ok)) static_cast<Tag*>(tag)->Proceed(ok);
+  while (Next(cq, spin, &tag, &ok)) static_cast<Tag*>(tag)->Proceed(ok);
 }
 
 }  // namespace
@@ -202,7 +224,8 @@ absl::Status Door::Start(Management management) {
     await(host, *inside_->queues.front());
   }
   for (const auto& queue : inside_->queues) {
-    inside_->threads.emplace_back([&queue = *queue] { Loop(queue); });
+    inside_->threads.emplace_back(
+        [this, &queue = *queue] { Loop(queue, inside_->options.poll_budget_ns); });
   }
   return inside_->relay != nullptr ? inside_->relay->Start() : absl::OkStatus();
 }

@@ -32,6 +32,7 @@ struct DoorOptions {
   uint32_t connections = 100;
   uint32_t threads = 1;  // of gRPC, each with a completion queue
   uint64_t lease_ns = 0;
+  uint64_t poll_budget_ns = 0;  // longest look of such a thread for work before it sleeps
   struct Tls {
     RelayOptions relay;  // the door knows frame_max
     std::shared_ptr<const TlsContext> context;
