@@ -52,7 +52,7 @@ const char* TextOf(Offence offence) {
     case Offence::kResets:
       return "floods with resets of streams";
     case Offence::kProvokedResets:
-      return "floods with streams that are refused";
+      return "floods with malformed streams";
     case Offence::kPings:
       return "floods with PING";
     case Offence::kSettings:
@@ -175,6 +175,8 @@ Offence Http2Meter::OnContinuation(const Frame& frame) {
 }
 
 Offence Http2Meter::OnServerFrame(const Frame& frame, uint64_t now_ns) {
+  const bool trailers = frame.type == kHeaders && (frame.flags & kEndStream) != 0;
+  const uint32_t ended = std::exchange(ended_stream_, trailers ? frame.stream : 0);
   switch (frame.type) {
     case kData:
     case kHeaders:
@@ -182,6 +184,8 @@ Offence Http2Meter::OnServerFrame(const Frame& frame, uint64_t now_ns) {
       window_updates_.Give(kUpdatesPerAnswer);
       break;
     case kRstStream:
+      if (frame.stream == ended) return Offence::kNone;
+      ++passed_.resets;
       return Unless(provoked_resets_.Take(1, now_ns), Offence::kProvokedResets);
     case kSettings:
       if ((frame.flags & kAck) == 0) settings_.Give(1);

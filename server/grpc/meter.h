@@ -23,7 +23,7 @@ enum class Offence : uint8_t {
   kFrameSize,
   kHeaderBlock,
   kResets,
-  kProvokedResets,  // the server's: refused and malformed streams (CVE-2025-8671)
+  kProvokedResets,  // the server's, of streams that are malformed (CVE-2025-8671)
   kPings,
   kSettings,
   kPriorities,
@@ -55,9 +55,9 @@ class Http2Meter {
   struct Passed {
     uint32_t frames = 0;
     uint32_t streams = 0;  // begun
-    uint32_t resets = 0;   // of streams
+    uint32_t resets = 0;   // of streams, the server's provoked ones too
   };
-  // Of the client's, since the last time.
+  // What the client has sent or provoked since the last time.
   Passed Take();
 
   // The server's last frame is whole: another may be put behind it.
@@ -89,17 +89,21 @@ class Http2Meter {
   size_t preface_have_ = 0;
   bool settled_ = false;  // the client's first SETTINGS came
   uint32_t last_stream_ = 0;
+  uint32_t ended_stream_ = 0;  // the server's frame before this one was its trailers; 0: was not
   bool in_block_ = false;
   uint32_t block_bytes_ = 0;
   uint32_t continuations_ = 0;
   Passed passed_;
 
-  // A server lets a client have 128 streams. On a drive that hangs all its calls time out, and each
-  // is reset: with deadlines of half a second it gives up all of them twice a second, for ever, and
-  // four times over at once. A holder's resets over all its connections have a pace (guest_book.h).
-  TokenBucket resets_{{512, 256}};
-  // A call that times out is reset by either end, or by both.
-  TokenBucket provoked_resets_{{1024, 512}};
+  // On a drive that hangs all calls time out, and each is reset: a client may have 128, and with
+  // deadlines of 16 ms gives up 8000 a second, which is no offence and has a pace (guest_book.h).
+  // The burst is four times all of them, and less than the pace's, so that who floods is seen at
+  // its own speed.
+  TokenBucket resets_{{512, 8192}};
+  // But for those that end a call in order, behind its trailers: gRPC says so to a client whose
+  // deadline is over, and says it again, long after, if the call has waited to be taken. Bare are
+  // those of malformed streams, and those that gRPC refuses for lack of memory: paced as well.
+  TokenBucket provoked_resets_{{1024, 8192}};
   // Besides one for each answering frame (the client measures bandwidth with them).
   TokenBucket pings_{{256, 10}};
   TokenBucket settings_{{64, 10}};

@@ -301,7 +301,7 @@ class Hung(Tls):
         self.addCleanup(nbdkit.resume)
         session = self.channel(server).open('slow', client='a')
         nbdkit.stall()
-        for _ in range(4):
+        for _ in range(12):
             late = [session.block.Read.future(block.ReadRequest(
                 **session.key(), offset_bytes=0, length_bytes=4096), timeout=0.6)
                 for _ in range(160)]

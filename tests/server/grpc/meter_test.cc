@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <random>
 #include <string>
 
@@ -16,8 +17,8 @@ constexpr uint32_t kFrameMax = 256 * 1024;
 
 class MeterTest : public testing::Test {
  protected:
-  Offence Client(const std::string& bytes) { return meter_.FromClient(Bytes(bytes), now_ns_); }
-  Offence Server(const std::string& bytes) { return meter_.FromServer(Bytes(bytes), now_ns_); }
+  Offence Client(const std::string& bytes) { return meter_->FromClient(Bytes(bytes), now_ns_); }
+  Offence Server(const std::string& bytes) { return meter_->FromServer(Bytes(bytes), now_ns_); }
   // What comes of `frame`, sent until there is an offence, `most` times at most; sent_ counts.
   Offence Flood(const std::string& frame, int most) {
     for (sent_ = 0; sent_ < most;) {
@@ -29,7 +30,7 @@ class MeterTest : public testing::Test {
   void Greet() { ASSERT_EQ(Client(Greeting()), Offence::kNone); }
   void Pass(uint64_t ns) { now_ns_ += ns; }
 
-  Http2Meter meter_{kFrameMax};
+  std::optional<Http2Meter> meter_{kFrameMax};
   uint64_t now_ns_ = kSecond;
   int sent_ = 0;
 };
@@ -67,18 +68,31 @@ TEST_F(MeterTest, GivingUpAllStreamsAtOnceIsNoOffence) {
   EXPECT_EQ(Flood(FrameOf(kRstStream, 0, 1, 4), 128), Offence::kNone);
 }
 
-// As on a drive that hangs: all of the 128 calls that a connection may have time out together,
-// after half a second, and the client tries again.
+// As on a drive that hangs: all of the 128 calls that a connection may have time out together, and
+// the client tries again.
 TEST_F(MeterTest, AClientWhoseCallsAllTimeOutAgainAndAgainIsNoOffender) {
-  Greet();
-  uint32_t stream = 1;
-  for (int round = 0; round < 1000; ++round) {
-    const uint32_t first = stream;
-    for (; stream < first + 256; stream += 2) ASSERT_EQ(Client(Call(stream)), Offence::kNone);
-    Pass(kSecond / 2);
-    for (uint32_t late = first; late < stream; late += 2) {
-      ASSERT_EQ(Client(FrameOf(kRstStream, 0, late, 4)), Offence::kNone) << round;
+  for (const uint64_t deadline_ns : {500 * kMillisecond, 50 * kMillisecond, 16 * kMillisecond}) {
+    meter_.emplace(kFrameMax);
+    Greet();
+    uint32_t stream = 1;
+    for (int round = 0; round < 1000; ++round) {
+      const uint32_t first = stream;
+      for (; stream < first + 256; stream += 2) ASSERT_EQ(Client(Call(stream)), Offence::kNone);
+      Pass(deadline_ns);
+      for (uint32_t late = first; late < stream; late += 2) {
+        ASSERT_EQ(Client(FrameOf(kRstStream, 0, late, 4)), Offence::kNone) << round;
+      }
     }
+  }
+}
+
+// As gRPC tells it a client whose deadline is over: at once, and again when the call is taken.
+TEST_F(MeterTest, CallsThatTheServerEndsAndResetsAreNoOffence) {
+  Greet();
+  for (uint32_t stream = 1; stream < 20'000; stream += 2) {
+    const std::string over =
+        FrameOf(kHeaders, kEndHeaders | kEndStream, stream, 91) + FrameOf(kRstStream, 0, stream, 4);
+    ASSERT_EQ(Server(over + over), Offence::kNone) << stream;
   }
 }
 
@@ -104,6 +118,15 @@ TEST_F(MeterTest, StreamsThatTheServerHasToResetAreCounted) {
   Greet();
   for (int i = 0; i < 1024; ++i) ASSERT_EQ(Server(FrameOf(kRstStream, 0, 1, 4)), Offence::kNone);
   EXPECT_EQ(Server(FrameOf(kRstStream, 0, 1, 4)), Offence::kProvokedResets);
+}
+
+TEST_F(MeterTest, TrailersExcuseTheResetOfTheirStreamAlone) {
+  Greet();
+  const std::string other =
+      FrameOf(kHeaders, kEndHeaders | kEndStream, 3, 20) + FrameOf(kRstStream, 0, 1, 4);
+  const std::string begun = FrameOf(kHeaders, kEndHeaders, 1, 20) + FrameOf(kRstStream, 0, 1, 4);
+  for (int i = 0; i < 512; ++i) ASSERT_EQ(Server(other + begun), Offence::kNone);
+  EXPECT_EQ(Server(other), Offence::kProvokedResets);
 }
 
 TEST_F(MeterTest, AHeaderBlockHasAnEnd) {
@@ -196,27 +219,31 @@ TEST_F(MeterTest, AFrameIsNoLargerThanTheServerSaid) {
 TEST_F(MeterTest, NewStreamsAndFramesAreCountedForThePace) {
   Greet();
   EXPECT_EQ(Client(Call(1) + Call(3) + FrameOf(kHeaders, kEndHeaders, 3, 9)), Offence::kNone);
-  const Http2Meter::Passed passed = meter_.Take();
+  const Http2Meter::Passed passed = meter_->Take();
   EXPECT_EQ(passed.streams, 2u);  // trailers begin none
   EXPECT_EQ(passed.frames, 6u);
-  EXPECT_EQ(meter_.Take().frames, 0u);
+  EXPECT_EQ(meter_->Take().frames, 0u);
 }
 
 TEST_F(MeterTest, ResetsAreCountedForThePace) {
   Greet();
-  meter_.Take();
+  meter_->Take();
   ASSERT_EQ(Client(Call(1) + FrameOf(kRstStream, 0, 1, 4)), Offence::kNone);
-  EXPECT_EQ(meter_.Take().resets, 1u);
-  EXPECT_EQ(meter_.Take().resets, 0u);
+  EXPECT_EQ(meter_->Take().resets, 1u);
+  EXPECT_EQ(meter_->Take().resets, 0u);
+  ASSERT_EQ(Server(FrameOf(kRstStream, 0, 3, 4)), Offence::kNone);  // provoked
+  EXPECT_EQ(meter_->Take().resets, 1u);
+  ASSERT_EQ(Server(Answer(5) + FrameOf(kRstStream, 0, 5, 4)), Offence::kNone);  // in order
+  EXPECT_EQ(meter_->Take().resets, 0u);
 }
 
 TEST_F(MeterTest, TheServersFramesHaveBordersThatAreKnown) {
-  EXPECT_TRUE(meter_.server_between_frames());
+  EXPECT_TRUE(meter_->server_between_frames());
   const std::string answer = Answer(1);
   for (size_t i = 0; i < answer.size(); ++i) {
     ASSERT_EQ(Server(answer.substr(i, 1)), Offence::kNone);
     const bool border = i + 1 == 29 || i + 1 == 29 + 9 + 4096 || i + 1 == answer.size();
-    ASSERT_EQ(meter_.server_between_frames(), border) << i;
+    ASSERT_EQ(meter_->server_between_frames(), border) << i;
   }
 }
 
