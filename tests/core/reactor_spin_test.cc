@@ -17,9 +17,18 @@ constexpr uint64_t kBudgetNs = 50 * kMicrosecond;
 // Each reading takes a microsecond.
 class TickingClock final : public Clock {
  public:
-  uint64_t NowNs() noexcept override { return now_ns += kMicrosecond; }
+  uint64_t NowNs() noexcept override {
+    Work(kMicrosecond);
+    return now_ns;
+  }
+  uint64_t ThreadCpuNs() noexcept override { return cpu_ns; }
   void Yield() noexcept override { now_ns += others_take_ns; }
+  void Work(uint64_t ns) {
+    now_ns += ns;
+    cpu_ns += ns;
+  }
   uint64_t now_ns = kSecond;
+  uint64_t cpu_ns = 0;
   uint64_t others_take_ns = 0;  // each time
 };
 
@@ -75,6 +84,7 @@ class Spinning : public ::testing::Test {
 
   // Serves what has come, then waits for a request that comes so long after that.
   Count RequestAfter(uint64_t wait_ns) {
+    clock_.Work(serving_takes_ns_);
     poller_->looks = poller_->sleeps = 0;
     poller_->arrives_ns = clock_.now_ns + wait_ns;
     set_->at(0).Turn(true);
@@ -82,6 +92,7 @@ class Spinning : public ::testing::Test {
   }
 
   TickingClock clock_;
+  uint64_t serving_takes_ns_ = 0;
   ScriptedPoller* poller_ = nullptr;
   std::unique_ptr<ReactorSet> set_;
 };
@@ -151,6 +162,20 @@ TEST_F(Spinning, WhoeverWantsTheCpuForAMomentGoesFirst) {
   Start(kBudgetNs);
   clock_.others_take_ns = 15 * kMicrosecond;  // then sends its request
   for (int i = 0; i < 100; ++i) EXPECT_EQ(RequestAfter(20 * kMicrosecond).sleeps, 0);
+}
+
+TEST_F(Spinning, LoadIsTheWorkAndNeitherLooksNorOthersTurns) {
+  for (const uint64_t others_ns : {uint64_t{0}, 15 * kMicrosecond}) {
+    Start(kBudgetNs);
+    clock_.others_take_ns = others_ns;
+    serving_takes_ns_ = 40 * kMicrosecond;
+    const uint64_t begin_ns = clock_.now_ns;
+    constexpr int kRequests = 10'000;
+    for (int i = 0; i < kRequests; ++i) RequestAfter(40 * kMicrosecond);
+    const uint64_t worked_ns = kRequests * serving_takes_ns_;
+    const uint64_t share = worked_ns * 100 / (clock_.now_ns - begin_ns);
+    EXPECT_NEAR(set_->at(0).load_percent(), static_cast<double>(share), 10) << others_ns;
+  }
 }
 
 TEST_F(Spinning, WhoeverKeepsTheCpuEndsItForAWhile) {
