@@ -150,7 +150,7 @@ Status GrpcTransport::OnOpened(const v1::OpenVolumeResponse& session, bool again
 }
 
 void GrpcTransport::Inherit() {
-  if (answered_writes_ > flushed_writes_ && !options_.resend_writes) ++doubts_;
+  if (!options_.resend_writes) doubts_.Lose();
   again_.clear();
   std::vector<Op*> older;
   const Status lost(StatusCode::kUnavailable, "the server has lost the session");
@@ -240,7 +240,7 @@ void GrpcTransport::Start(Op& op) {
   op.attempts = 0;
   op.sent = false;
   op.covered = 0;
-  op.doubts = doubts_told_;
+  doubts_.Begin(op);
   if (op.kind == OpKind::kExtents) {
     waiting_extents_.push_back(&op);
     return;
@@ -278,7 +278,7 @@ void GrpcTransport::Fill(size_t lane) {
     lanes_[lane].ops += 1;
     lanes_[lane].bytes += DataBytes(op);
     if (op.kind == OpKind::kWrite) bytes += op.length;
-    if (op.kind == OpKind::kFlush) op.mark = answered_writes_;
+    doubts_.Mark(op);
     message_.push_back({id, &op});
   };
   while (!again_.empty()) {
@@ -333,8 +333,8 @@ void GrpcTransport::OnResult(const v1::OpResult& result, IoReply& reply) {
 }
 
 void GrpcTransport::OnDone(Op& op) {
-  if (op.changes() && (op.flags & kFua) == 0) ++answered_writes_;
-  End(op, op.kind == OpKind::kFlush ? FlushOutcome(op) : Status());
+  doubts_.Count(op);
+  End(op, op.kind == OpKind::kFlush ? doubts_.Outcome(op, "the session") : Status());
 }
 
 // An error: what was surely not carried out and may succeed is asked for again, by a new number.
@@ -355,15 +355,6 @@ void GrpcTransport::AskAgain(Op& op, const v1::OpResult& result) {
 // A change is in the guard still; a read must not get ahead of the changes that came since.
 void GrpcTransport::AskFirst(Op& op) {
   if (op.changes() || guard_.Enter(op)) waiting_.push_front(&op);
-}
-
-Status GrpcTransport::FlushOutcome(const Op& op) {
-  flushed_writes_ = std::max(flushed_writes_, op.mark);
-  if (doubts_ <= op.doubts) return {};
-  doubts_told_ = doubts_;
-  return Status(StatusCode::kUnknownOutcome,
-                "the session was lost since the last flush: if the server restarted, writes it had "
-                "answered may be gone; write them again and flush");
 }
 
 void GrpcTransport::End(Op& op, Status status) {

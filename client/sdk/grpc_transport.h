@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "client/sdk/flush_doubts.h"
 #include "client/sdk/grpc_extents.h"
 #include "client/sdk/grpc_loop.h"
 #include "client/sdk/grpc_session.h"
@@ -73,7 +74,6 @@ class GrpcTransport final : public Transport,
   void AskAgain(Op& op, const v1::OpResult& result);
   void AskFirst(Op& op);
   void End(Op& op, Status status);
-  Status FlushOutcome(const Op& op);
   // What was outstanding in a session that is lost.
   void Inherit();
   void Fail(const Status& why);
@@ -104,11 +104,7 @@ class GrpcTransport final : public Transport,
   std::deque<Op*> waiting_extents_;
   std::vector<GrpcExtents*> extents_;
 
-  // As in nbd_transport.h; here only a session that is lost leaves a doubt.
-  uint64_t answered_writes_ = 0;
-  uint64_t flushed_writes_ = 0;
-  uint64_t doubts_ = 0;
-  uint64_t doubts_told_ = 0;
+  FlushDoubts doubts_;
 
   std::optional<GrpcSession> session_;
   std::unique_ptr<GrpcLoop> loop_;  // goes first, and so awaits the session's calls

@@ -92,7 +92,7 @@ void NbdTransport::Start(Op& op) {
   }
   op.attempts = 0;
   op.covered = 0;
-  op.doubts = doubts_told_;
+  doubts_.Begin(op);
   if (op.changes() && !guard_.Enter(op)) return;
   waiting_.push_back(&op);
   Pump();
@@ -104,7 +104,7 @@ void NbdTransport::Pump() {
     if (link == nullptr) return;
     Op& op = *waiting_.front();
     waiting_.pop_front();
-    op.mark = answered_writes_;
+    doubts_.Mark(op);
     link->Push(op);
   }
 }
@@ -120,20 +120,12 @@ NbdLink* NbdTransport::LeastLoaded() {
 }
 
 void NbdTransport::OnAnswered(NbdLink&, Op& op, Status status) {
-  if (op.changes() && status.ok() && (op.flags & kFua) == 0) ++answered_writes_;
-  if (op.kind == OpKind::kFlush) status = FlushOutcome(op, std::move(status));
+  if (status.ok()) {
+    doubts_.Count(op);
+    if (op.kind == OpKind::kFlush) status = doubts_.Outcome(op, "a connection");
+  }
   End(op, std::move(status));
   Pump();
-}
-
-Status NbdTransport::FlushOutcome(const Op& op, Status status) {
-  if (!status.ok()) return status;
-  flushed_writes_ = std::max(flushed_writes_, op.mark);
-  if (doubts_ <= op.doubts) return status;
-  doubts_told_ = doubts_;
-  return Status(StatusCode::kUnknownOutcome,
-                "a connection was lost since the last flush: if the server restarted, writes it "
-                "had answered may be gone; write them again and flush");
 }
 
 void NbdTransport::End(Op& op, Status status) {
@@ -152,7 +144,7 @@ void NbdTransport::Release(uint64_t offset) {
 void NbdTransport::OnLost(NbdLink& link, const Status& why) {
   Lane& lane = *std::find_if(lanes_.begin(), lanes_.end(),
                              [&](const Lane& l) { return l.link.get() == &link; });
-  if (answered_writes_ > flushed_writes_ && !options_.resend_writes) ++doubts_;
+  if (!options_.resend_writes) doubts_.Lose();
   Tell(Event::kConnectionLost, why.message());
   std::vector<NbdLink::Orphan> orphans = link.TakeOrphans();
   // What goes back to the front of the queue keeps its order.

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "client/nbd_connection.h"
+#include "client/sdk/flush_doubts.h"
 #include "client/sdk/nbd_link.h"
 #include "client/sdk/range_guard.h"
 #include "client/sdk/reconnect.h"
@@ -58,26 +59,17 @@ class NbdTransport final : public Transport, private NbdLink::Owner {
   // Of an op that has entered: leaves the guard, if it is one that changes, and ends.
   void End(Op& op, Status status);
   void Release(uint64_t offset);
-  Status FlushOutcome(const Op& op, Status status);
   void Tell(Event event, const std::string& text);
 
   Engine& engine_;
   const Options options_;
   VolumeInfo info_;
-  uint32_t max_payload_ = 0;
-  uint16_t export_flags_ = 0;
   std::vector<Lane> lanes_;
 
   RangeGuard guard_;
   std::deque<Op*> waiting_;
   Status failure_;  // ok while the volume works
-
-  // Writes answered so far, and how many of them a flush has covered. In doubt are those a lost
-  // connection left between the two; a flush that was asked for before its doubt was told tells it.
-  uint64_t answered_writes_ = 0;
-  uint64_t flushed_writes_ = 0;
-  uint64_t doubts_ = 0;
-  uint64_t doubts_told_ = 0;
+  FlushDoubts doubts_;
 };
 
 // Connects and begins. Blocks; not on the I/O thread.
