@@ -109,9 +109,14 @@ void GrpcSession::OnMessage(GrpcStream& stream, IoReply& reply) {
   Lane& lane = *std::find_if(lanes_.begin(), lanes_.end(),
                              [&](const Lane& l) { return l.stream == &stream; });
   if (!lane.attached) return OnLaneAttached(lane, reply);
-  if (state_ != State::kUp) return;
-  if (MonotonicNs() >= lease_end_ns_) return LoseLease();
-  owner_.OnMessage(static_cast<size_t>(&lane - lanes_.data()), reply);
+  if (Holds()) owner_.OnMessage(static_cast<size_t>(&lane - lanes_.data()), reply);
+}
+
+bool GrpcSession::Holds() {
+  if (state_ != State::kUp) return false;
+  if (MonotonicNs() < lease_end_ns_) return true;
+  LoseLease();
+  return false;
 }
 
 void GrpcSession::OnLaneAttached(Lane& lane, IoReply& reply) {

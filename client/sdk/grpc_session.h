@@ -52,6 +52,8 @@ class GrpcSession final : private GrpcStream::Owner {
   void Close();
 
   bool up() const { return state_ == State::kUp; }
+  // It is up, and the lease runs. One whose lease is over is lost by this call.
+  bool Holds();
   // Streams; constant from the first OnOpened() on.
   size_t lanes() const { return lanes_.size(); }
   // REQUIRES: up().

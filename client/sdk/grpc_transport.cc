@@ -17,8 +17,8 @@ namespace {
 constexpr uint64_t kMessageBytes = 128 * kKiB;
 constexpr uint64_t kHeadRoom = 128 * kKiB;  // of a message, for what is not data
 constexpr uint32_t kMaxEffectBytes = 1u << 30;
-constexpr uint32_t kMaxAttempts = 5;  // of an op that is damaged or lost on the way
-constexpr size_t kMaxExtentCalls = 4;
+constexpr uint32_t kMaxRangeBytes = 1u << 30;  // what is asked about at once
+constexpr uint32_t kMaxAttempts = 5;           // of an op that is damaged or lost on the way
 
 uint64_t DataBytes(const Op& op) {
   return op.kind == OpKind::kRead || op.kind == OpKind::kWrite ? op.length : 0;
@@ -48,6 +48,8 @@ class GrpcTransport::Opening final : public IoThread::Message {
     GrpcSession::Owner& owner = transport_;
     transport_.session_.emplace(*transport_.loop_, owner, uri_, transport_.options_,
                                 std::move(channels_));
+    transport_.ranges_.emplace(*transport_.loop_, *transport_.session_,
+                               transport_.options_.reply_timeout_ms);
     transport_.session_->Open();
   }
   void Tell(Status status) {
@@ -100,7 +102,7 @@ GrpcTransport::~GrpcTransport() = default;
 
 uint32_t GrpcTransport::max_length(OpKind kind) const {
   if (kind == OpKind::kRead || kind == OpKind::kWrite) return info_.max_transfer_bytes;
-  return max_effect_bytes_;
+  return kind == OpKind::kExtents ? kMaxRangeBytes : max_effect_bytes_;
 }
 
 // --- the session's news ---
@@ -205,6 +207,7 @@ void GrpcTransport::OnAttached(const v1::IoAttached& attached) {
   }
   waiting_.insert(waiting_.begin(), forgotten.begin(), forgotten.end());
   heard_ns_ = MonotonicNs();
+  ranges_->OnAttached();
   if (ledger_.open() == 0) session_->Back();
   if (opening_ != nullptr) {
     opening_->Tell({});
@@ -213,7 +216,10 @@ void GrpcTransport::OnAttached(const v1::IoAttached& attached) {
   }
 }
 
-void GrpcTransport::OnLost(const Status& why) { OnEvent(Event::kConnectionLost, why.message()); }
+void GrpcTransport::OnLost(const Status& why) {
+  OnEvent(Event::kConnectionLost, why.message());
+  ranges_->OnLost();
+}
 
 void GrpcTransport::OnFailed(const Status& why) {
   if (opening_ != nullptr) return opening_->Tell(why);
@@ -242,7 +248,7 @@ void GrpcTransport::Start(Op& op) {
   op.covered = 0;
   doubts_.Begin(op);
   if (op.kind == OpKind::kExtents) {
-    waiting_extents_.push_back(&op);
+    ranges_->Add(op);
     return;
   }
   if (guard_.Enter(op)) waiting_.push_back(&op);
@@ -250,7 +256,7 @@ void GrpcTransport::Start(Op& op) {
 
 void GrpcTransport::OnTurnEnd() {
   if (!session_ || !session_->up() || draining_) return;
-  StartExtents();
+  ranges_->Ask();
   for (size_t i = 0; i < lanes_.size() && !(again_.empty() && waiting_.empty()); ++i) {
     const size_t lane = next_lane_++ % lanes_.size();
     if (session_->writable(lane)) Fill(lane);
@@ -367,44 +373,6 @@ void GrpcTransport::End(Op& op, Status status) {
   waiting_.insert(waiting_.end(), freed.begin(), freed.end());
 }
 
-// --- extents ---
-
-void GrpcTransport::StartExtents() {
-  while (!waiting_extents_.empty() && extents_.size() < kMaxExtentCalls) {
-    Op& op = *waiting_extents_.front();
-    waiting_extents_.pop_front();
-    op.covered = 0;
-    v1::GetBlockStatusRequest request;
-    request.set_session_id(session_->id());
-    request.set_epoch(session_->epoch());
-    request.set_offset_bytes(op.offset);
-    request.set_length_bytes(op.length);
-    extents_.push_back(
-        GrpcExtents::Start(*loop_, session_->stub(), request, op,
-                           [this](GrpcExtents& call, Op& asked, const ::grpc::Status& status) {
-                             OnExtents(call, asked, status);
-                           }));
-  }
-}
-
-void GrpcTransport::OnExtents(GrpcExtents& call, Op& op, const ::grpc::Status& status) {
-  std::erase(extents_, &call);
-  // What was told is good; the rest is asked for next.
-  if (op.covered > 0) return op.owner->OnEnd(op, {});
-  if (status.ok()) {
-    return op.owner->OnEnd(op, Status(StatusCode::kProtocolError, "the server tells no extents"));
-  }
-  const Failure failure = FailureOf(status);
-  const bool lost = failure.reason == v1::ERROR_REASON_UNSPECIFIED ||
-                    failure.reason == v1::ERROR_REASON_SESSION_LOST ||
-                    failure.reason == v1::ERROR_REASON_DRAINING;
-  if (lost && ++op.attempts < kMaxAttempts) {
-    waiting_extents_.push_back(&op);
-  } else {
-    op.owner->OnEnd(op, failure.status);
-  }
-}
-
 // --- the end ---
 
 void GrpcTransport::Fail(const Status& why) {
@@ -419,8 +387,7 @@ void GrpcTransport::Fail(const Status& why) {
     ending.emplace_back(op, op->sent && op->changes() ? Unknown(why) : why);
   }
   for (Op* op : guard_.TakeHeld()) ending.emplace_back(op, why);
-  for (Op* op : std::exchange(waiting_extents_, {})) ending.emplace_back(op, why);
-  for (GrpcExtents* call : std::exchange(extents_, {})) ending.emplace_back(&call->Abandon(), why);
+  for (Op* op : ranges_->TakeAll()) ending.emplace_back(op, why);
   for (auto& [op, status] : ending) op->owner->OnEnd(*op, std::move(status));
 }
 
@@ -432,20 +399,18 @@ void GrpcTransport::Stop() {
 void GrpcTransport::OnTick(uint64_t now_ns) {
   if (!session_) return;
   session_->OnTick(now_ns);
-  if (session_->up() && now_ns >= next_tick_ns() && ledger_.open() > 0 &&
-      options_.reply_timeout_ms != 0 &&
-      now_ns - heard_ns_ >= options_.reply_timeout_ms * kMillisecond) {
-    session_->Break("the server is silent though answers are due");
-  }
+  ranges_->OnTick(now_ns);
+  if (now_ns >= SilenceNs()) session_->Break("the server is silent though answers are due");
+}
+
+uint64_t GrpcTransport::SilenceNs() const {
+  if (!session_->up() || ledger_.open() == 0 || options_.reply_timeout_ms == 0) return UINT64_MAX;
+  return heard_ns_ + options_.reply_timeout_ms * kMillisecond;
 }
 
 uint64_t GrpcTransport::next_tick_ns() const {
   if (!session_) return UINT64_MAX;
-  uint64_t next_ns = session_->next_tick_ns();
-  if (session_->up() && ledger_.open() > 0 && options_.reply_timeout_ms != 0) {
-    next_ns = std::min(next_ns, heard_ns_ + options_.reply_timeout_ms * kMillisecond);
-  }
-  return next_ns;
+  return std::min({session_->next_tick_ns(), ranges_->next_tick_ns(), SilenceNs()});
 }
 
 }  // namespace internal

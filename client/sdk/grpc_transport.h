@@ -18,8 +18,8 @@
 #include <vector>
 
 #include "client/sdk/flush_doubts.h"
-#include "client/sdk/grpc_extents.h"
 #include "client/sdk/grpc_loop.h"
+#include "client/sdk/grpc_ranges.h"
 #include "client/sdk/grpc_session.h"
 #include "client/sdk/op_ledger.h"
 #include "client/sdk/range_guard.h"
@@ -78,9 +78,8 @@ class GrpcTransport final : public Transport,
   void Inherit();
   void Fail(const Status& why);
   void SetSize(uint64_t size_bytes);
-
-  void StartExtents();
-  void OnExtents(GrpcExtents& call, Op& op, const ::grpc::Status& status);
+  // When the streams have been silent for too long; UINT64_MAX: nothing is due.
+  uint64_t SilenceNs() const;
 
   const Options options_;
   VolumeInfo info_;
@@ -101,13 +100,11 @@ class GrpcTransport final : public Transport,
   std::vector<NumberedOp> message_;
   Status failure_;  // ok while the volume works
 
-  std::deque<Op*> waiting_extents_;
-  std::vector<GrpcExtents*> extents_;
-
   FlushDoubts doubts_;
 
   std::optional<GrpcSession> session_;
-  std::unique_ptr<GrpcLoop> loop_;  // goes first, and so awaits the session's calls
+  std::optional<GrpcRanges> ranges_;  // together with the session
+  std::unique_ptr<GrpcLoop> loop_;    // goes first, and so awaits the session's calls
 };
 
 }  // namespace internal

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <thread>
 #include <utility>
 
 #include "client/crc32c.h"
@@ -91,6 +92,16 @@ FakeGrpcServer::~FakeGrpcServer() {
   const std::lock_guard lock(mutex_);
   streams_.erase(stream);
   contexts_.erase(context);
+  return ::grpc::Status::OK;
+}
+
+::grpc::Status FakeGrpcServer::GetBlockStatus(::grpc::ServerContext* context,
+                                              const v1::GetBlockStatusRequest* request,
+                                              ExtentsWriter* writer) {
+  const bool all = behaviour_.extents(*request, *writer);
+  while (!all && !context->IsCancelled()) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
   return ::grpc::Status::OK;
 }
 

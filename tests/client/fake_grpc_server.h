@@ -20,6 +20,7 @@ namespace sluice {
 class FakeGrpcServer final : private v1::BlockService::Service {
  public:
   using Stream = ::grpc::ServerReaderWriter<v1::IoResponse, v1::IoRequest>;
+  using ExtentsWriter = ::grpc::ServerWriter<v1::GetBlockStatusResponse>;
 
   struct Behaviour {
     // May change what OpenVolume answers.
@@ -32,6 +33,9 @@ class FakeGrpcServer final : private v1::BlockService::Service {
     };
     // May change what is answered.
     std::function<void(v1::IoResponse&)> answer = [](v1::IoResponse&) {};
+    // Tells of a range. False: and then nothing more, until the client gives up.
+    std::function<bool(const v1::GetBlockStatusRequest&, ExtentsWriter&)> extents =
+        [](const v1::GetBlockStatusRequest&, ExtentsWriter&) { return true; };
     // TCP on loopback with these instead of a unix socket.
     std::shared_ptr<::grpc::ServerCredentials> credentials = nullptr;
   };
@@ -55,6 +59,9 @@ class FakeGrpcServer final : private v1::BlockService::Service {
   ::grpc::Status CloseVolume(::grpc::ServerContext*, const v1::CloseVolumeRequest*,
                              v1::CloseVolumeResponse*) override;
   ::grpc::Status Io(::grpc::ServerContext* context, Stream* stream) override;
+  ::grpc::Status GetBlockStatus(::grpc::ServerContext* context,
+                                const v1::GetBlockStatusRequest* request,
+                                ExtentsWriter* writer) override;
   void Serve(const v1::IoRequest& request, v1::IoResponse& response);
 
   const Behaviour behaviour_;

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the SDK makes of a gRPC server that tells of ranges: slowly, in part, wrongly, or not.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+#include <vector>
+
+#include "sluice/client.h"
+#include "tests/client/fake_grpc_server.h"
+
+namespace sluice {
+namespace {
+
+using std::chrono::milliseconds;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr uint64_t kHalf = 1 << 18;  // of the volume
+
+class GrpcRangesTest : public ::testing::Test {
+ protected:
+  Volume Open(const FakeGrpcServer& server, Options options = {}) {
+    options.on_event = [this](Event event, const std::string&) {
+      lost_ += event == Event::kConnectionLost ? 1 : 0;
+    };
+    auto volume = client_->Open(server.uri(), options);
+    EXPECT_TRUE(volume.ok()) << volume.status().ToString();
+    return *std::move(volume);
+  }
+
+  std::atomic<int> lost_ = 0;
+  Result<Client> client_ = Client::Create();
+};
+
+void Tell(FakeGrpcServer::ExtentsWriter& writer, uint64_t offset, uint64_t length, bool zero) {
+  v1::GetBlockStatusResponse message;
+  v1::BlockExtent& extent = *message.add_extents();
+  extent.set_offset_bytes(offset);
+  extent.set_length_bytes(length);
+  extent.set_zero(zero);
+  writer.Write(message);
+}
+
+TEST_F(GrpcRangesTest, ASilentServerIsLeftAndTheRestIsAskedForAgain) {
+  std::vector<uint64_t> asked;
+  FakeGrpcServer server({.extents = [&](const v1::GetBlockStatusRequest& request, auto& writer) {
+    asked.push_back(request.offset_bytes());
+    if (asked.size() == 1) return false;
+    Tell(writer, request.offset_bytes(), kHalf, asked.size() == 2);
+    return asked.size() != 2;
+  }});
+  const Volume volume = Open(server, {.reply_timeout_ms = 150});
+  const auto extents = volume.Extents(0, 2 * kHalf);
+  ASSERT_TRUE(extents.ok()) << extents.status().ToString();
+  EXPECT_THAT(*extents,
+              ElementsAre(Extent{0, kHalf, false, true}, Extent{kHalf, kHalf, false, false}));
+  EXPECT_THAT(asked, ElementsAre(0, 0, kHalf));  // what was told was not asked for again
+  EXPECT_EQ(lost_, 2);
+  EXPECT_EQ(server.attaches(), 3u);
+}
+
+TEST_F(GrpcRangesTest, AServerThatNeverTellsIsNotAwaitedForEver) {
+  std::atomic<int> asked = 0;
+  FakeGrpcServer server({.extents = [&](const auto&, auto&) {
+    ++asked;
+    return false;
+  }});
+  const Volume volume = Open(server, {.reply_timeout_ms = 50});
+  const Status status = volume.Extents(0, kHalf).status();
+  EXPECT_EQ(status.code(), StatusCode::kUnavailable);
+  EXPECT_THAT(status.message(), HasSubstr("silent"));
+  EXPECT_EQ(asked, 5);
+  EXPECT_TRUE(volume.Flush().ok());  // the volume is none the worse
+}
+
+TEST_F(GrpcRangesTest, AServerThatTakesLongIsNotSilentWhileItTells) {
+  constexpr uint64_t kPiece = kHalf / 8;
+  FakeGrpcServer server({.extents = [](const v1::GetBlockStatusRequest& request, auto& writer) {
+    for (uint64_t i = 0; i < 8; ++i) {
+      std::this_thread::sleep_for(milliseconds(100));
+      Tell(writer, request.offset_bytes() + i * kPiece, kPiece, false);
+    }
+    return true;
+  }});
+  const Volume volume = Open(server, {.reply_timeout_ms = 600});
+  EXPECT_TRUE(volume.Extents(0, kHalf).ok());
+  EXPECT_EQ(lost_, 0);
+}
+
+TEST_F(GrpcRangesTest, WhatDoesNotJoinOrIsNothingIsRefused) {
+  std::atomic<int> step = 0;
+  FakeGrpcServer server({.extents = [&](const auto&, auto& writer) {
+    switch (step++) {
+      case 0:
+        return true;
+      case 1:
+        Tell(writer, 512, kHalf - 512, false);
+        return true;
+      case 2:
+        Tell(writer, 0, 0, false);
+        return true;
+      default:
+        Tell(writer, 0, kHalf + 512, false);
+        return true;
+    }
+  }});
+  const Volume volume = Open(server);
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_EQ(volume.Extents(0, kHalf).status().code(), StatusCode::kProtocolError) << i;
+  }
+}
+
+}  // namespace
+}  // namespace sluice
