@@ -30,6 +30,24 @@ Failure TakeExtents(const v1::GetBlockStatusResponse& message, Op& op) {
   return {};
 }
 
+Failure TakeChunks(const v1::VerifyRangeResponse& message, Op& op) {
+  for (const v1::VerifiedChunk& chunk : message.chunks()) {
+    const uint32_t length = std::min(op.chunk_bytes, op.length - op.covered);
+    if (chunk.offset_bytes() != op.offset + op.covered || chunk.length_bytes() != length ||
+        length == 0) {
+      return {v1::ERROR_REASON_UNSPECIFIED,
+              Status(StatusCode::kProtocolError, "the server's chunks do not join")};
+    }
+    Status status;
+    if (chunk.reason() != v1::ERROR_REASON_UNSPECIFIED) status = StatusOf(chunk.reason(), op);
+    // That is about the server, not about the chunk.
+    if (chunk.reason() == v1::ERROR_REASON_DRAINING) return {chunk.reason(), status};
+    op.checksums->push_back({chunk.offset_bytes(), length, chunk.crc32c(), std::move(status)});
+    op.covered += length;
+  }
+  return {};
+}
+
 }  // namespace
 
 void GrpcRanges::Ask() {
@@ -41,12 +59,26 @@ void GrpcRanges::Ask() {
   }
 }
 
-RangeCall* GrpcRanges::Start(Op& op) {
-  v1::GetBlockStatusRequest request;
+template <typename Request>
+Request GrpcRanges::About(const Op& op) const {
+  Request request;
   request.set_session_id(session_.id());
   request.set_epoch(session_.epoch());
   request.set_offset_bytes(op.offset);
   request.set_length_bytes(op.length);
+  return request;
+}
+
+RangeCall* GrpcRanges::Start(Op& op) {
+  if (op.kind == OpKind::kChecksums) {
+    auto request = About<v1::VerifyRangeRequest>(op);
+    request.set_chunk_bytes(op.chunk_bytes);
+    return RangeCallOf<v1::VerifyRangeResponse>::Start(
+        loop_, *this, op, TakeChunks, [&](auto* context, auto* queue, auto* tag) {
+          return session_.stub().AsyncVerifyRange(context, request, queue, tag);
+        });
+  }
+  const auto request = About<v1::GetBlockStatusRequest>(op);
   return RangeCallOf<v1::GetBlockStatusResponse>::Start(
       loop_, *this, op, TakeExtents, [&](auto* context, auto* queue, auto* tag) {
         return session_.stub().AsyncGetBlockStatus(context, request, queue, tag);
@@ -55,7 +87,8 @@ RangeCall* GrpcRanges::Start(Op& op) {
 
 void GrpcRanges::OnEnd(RangeCall& call, Op& op, const Failure& failure) {
   std::erase(calls_, &call);
-  if (op.covered > 0) return op.owner->OnEnd(op, {});
+  const bool nonsense = failure.status.code() == StatusCode::kProtocolError;
+  if (op.covered > 0 && !nonsense) return op.owner->OnEnd(op, {});
   const bool lost = failure.reason == v1::ERROR_REASON_UNSPECIFIED &&
                     failure.status.code() == StatusCode::kUnavailable;
   if (failure.status.ok()) {

@@ -42,6 +42,8 @@ class GrpcRanges final : private RangeCall::Owner {
   bool OnPiece() override { return session_.Holds(); }
   void OnEnd(RangeCall& call, Op& op, const Failure& failure) override;
 
+  template <typename Request>
+  Request About(const Op& op) const;
   RangeCall* Start(Op& op);
   uint64_t DueNs(const RangeCall& call) const;
   // Asks again, later, unless it was in vain too often.

@@ -102,7 +102,8 @@ GrpcTransport::~GrpcTransport() = default;
 
 uint32_t GrpcTransport::max_length(OpKind kind) const {
   if (kind == OpKind::kRead || kind == OpKind::kWrite) return info_.max_transfer_bytes;
-  return kind == OpKind::kExtents ? kMaxRangeBytes : max_effect_bytes_;
+  const bool asks = kind == OpKind::kExtents || kind == OpKind::kChecksums;
+  return asks ? kMaxRangeBytes : max_effect_bytes_;
 }
 
 // --- the session's news ---
@@ -128,7 +129,7 @@ Status GrpcTransport::OnOpened(const v1::OpenVolumeResponse& session, bool again
   }
   info.connections = static_cast<uint32_t>(session_->lanes());
   info.read_only = geometry.read_only() || options_.access == Access::kReadOnly;
-  info.can_flush = info.can_fua = info.can_tell_extents = true;
+  info.can_flush = info.can_fua = info.can_tell_extents = info.can_checksum = true;
   info.can_discard = geometry.can_discard();
   info.can_write_zeroes = geometry.can_write_zeroes();
   info.rotational = geometry.rotational();
@@ -247,7 +248,7 @@ void GrpcTransport::Start(Op& op) {
   op.sent = false;
   op.covered = 0;
   doubts_.Begin(op);
-  if (op.kind == OpKind::kExtents) {
+  if (op.asks()) {
     ranges_->Add(op);
     return;
   }

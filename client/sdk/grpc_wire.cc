@@ -38,7 +38,8 @@ v1::OpKind KindOf(OpKind kind) {
     case OpKind::kFlush:
       return v1::OP_KIND_FLUSH;
     case OpKind::kExtents:
-      break;  // has a call of its own
+    case OpKind::kChecksums:
+      break;  // have calls of their own
   }
   SLUICE_CHECK(false);
 }

@@ -36,6 +36,8 @@ nbd::Command CommandOf(OpKind kind) {
       return nbd::Command::kFlush;
     case OpKind::kExtents:
       return nbd::Command::kBlockStatus;
+    case OpKind::kChecksums:
+      break;  // NBD has none
   }
   SLUICE_CHECK(false);
 }

@@ -11,6 +11,8 @@ SLUICE_SDK_BEGIN
 namespace internal {
 namespace {
 
+constexpr uint32_t kMaxChunkBytes = 1u << 20;
+
 std::string RangeText(uint64_t offset, uint64_t length) {
   return std::to_string(length) + " bytes at " + std::to_string(offset);
 }
@@ -42,8 +44,13 @@ Status Task::Check(OpKind kind, uint64_t offset, uint64_t length, uint32_t flags
                                                     ": give multiples of the volume's block, " +
                                                     std::to_string(info.block_bytes));
   }
-  const bool reads = kind == OpKind::kRead || kind == OpKind::kExtents;
+  const bool reads =
+      kind == OpKind::kRead || kind == OpKind::kExtents || kind == OpKind::kChecksums;
   if (info.read_only && !reads) return Status(StatusCode::kReadOnly, "the volume is read-only");
+  if (kind == OpKind::kChecksums && !info.can_checksum) {
+    return Status(StatusCode::kUnsupported,
+                  "NBD has no checksums: open the volume over gRPC (sluice://), or read it");
+  }
   const bool can = kind == OpKind::kExtents       ? info.can_tell_extents
                    : kind == OpKind::kDiscard     ? info.can_discard
                    : kind == OpKind::kWriteZeroes ? info.can_write_zeroes
@@ -89,18 +96,38 @@ void Task::Add(OpKind kind, uint64_t offset, uint64_t length, const void* data, 
   if (flush_behind) AddFlush();
 }
 
+void Task::AddChecksums(uint64_t offset, uint64_t length, uint32_t chunk_bytes) {
+  const uint32_t block_bytes = transport_.info().block_bytes;
+  if (!IsPowerOfTwo(chunk_bytes) || chunk_bytes < block_bytes || chunk_bytes > kMaxChunkBytes) {
+    status_ = Status(StatusCode::kInvalidArgument,
+                     std::to_string(chunk_bytes) + " bytes are no chunk: give a power of two, " +
+                         std::to_string(block_bytes) + " to " + std::to_string(kMaxChunkBytes));
+    return;
+  }
+  Add(OpKind::kChecksums, offset, length, nullptr, 0);
+  for (Op& op : ops_) op.chunk_bytes = chunk_bytes;
+}
+
 void Task::AddFlush() { ops_.emplace_back().kind = OpKind::kFlush; }
 
-void Task::Launch(std::unique_ptr<Task> task, Callback done) {
-  task->done_ = std::move(done);
+void Task::Launch(std::unique_ptr<Task> task) {
   Task& launched = *task.release();
   launched.transport_.thread().Post(launched);
 }
 
+void Task::Launch(std::unique_ptr<Task> task, Callback done) {
+  task->done_ = std::move(done);
+  Launch(std::move(task));
+}
+
 void Task::LaunchExtents(std::unique_ptr<Task> task, ExtentsCallback done) {
   task->extents_done_ = std::move(done);
-  Task& launched = *task.release();
-  launched.transport_.thread().Post(launched);
+  Launch(std::move(task));
+}
+
+void Task::LaunchChecksums(std::unique_ptr<Task> task, ChecksumsCallback done) {
+  task->checksums_done_ = std::move(done);
+  Launch(std::move(task));
 }
 
 void Task::RunStages() {
@@ -108,13 +135,14 @@ void Task::RunStages() {
   while (status_.ok() && next_ < ops_.size()) {
     Op& op = ops_[next_];
     const bool behind_flush = next_ > 0 && ops_[next_ - 1].kind == OpKind::kFlush;
-    // Extents come in their order.
-    const bool alone = op.kind == OpKind::kFlush || op.kind == OpKind::kExtents || behind_flush;
+    // What is told of a range comes in its order.
+    const bool alone = op.kind == OpKind::kFlush || op.asks() || behind_flush;
     if (alone && pending_ > 0) break;
     ++next_;
     ++pending_;
     op.owner = this;
-    if (op.kind == OpKind::kExtents) op.extents = &extents_;
+    op.extents = &extents_;
+    op.checksums = &checksums_;
     transport_.Start(op);
   }
   running_ = false;
@@ -125,7 +153,7 @@ void Task::OnEnd(Op& op, Status status) {
   --pending_;
   if (!status.ok() && status_.ok()) status_ = std::move(status);
   // A server may tell of less than it was asked about: the rest is asked for next.
-  if (op.kind == OpKind::kExtents && status_.ok() && op.covered < op.length) {
+  if (op.asks() && status_.ok() && op.covered < op.length) {
     op.offset += op.covered;
     op.length -= op.covered;
     --next_;
@@ -141,6 +169,12 @@ void Task::Finish() {
       extents_done_(std::move(extents_));
     } else {
       extents_done_(status_);
+    }
+  } else if (checksums_done_) {
+    if (status_.ok()) {
+      checksums_done_(std::move(checksums_));
+    } else {
+      checksums_done_(status_);
     }
   } else if (done_) {
     done_(status_);

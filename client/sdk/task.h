@@ -22,16 +22,19 @@ class Task final : public IoThread::Message, private OpOwner {
 
   // Checked here; what is wrong is the task's status, and nothing of it is sent.
   void Add(OpKind kind, uint64_t offset, uint64_t length, const void* data, uint32_t flags);
+  void AddChecksums(uint64_t offset, uint64_t length, uint32_t chunk_bytes);
   void Hold(Buffer buffer) { buffer_ = std::move(buffer); }
 
   // Posted next; from then on the task is its own, and deletes itself behind the callback.
   static void Launch(std::unique_ptr<Task> task, Callback done);
   static void LaunchExtents(std::unique_ptr<Task> task, ExtentsCallback done);
+  static void LaunchChecksums(std::unique_ptr<Task> task, ChecksumsCallback done);
 
  private:
   void Run() override { RunStages(); }
   void OnEnd(Op& op, Status status) override;
 
+  static void Launch(std::unique_ptr<Task> task);
   Status Check(OpKind kind, uint64_t offset, uint64_t length, uint32_t flags) const;
   void AddFlush();
   void RunStages();
@@ -45,8 +48,10 @@ class Task final : public IoThread::Message, private OpOwner {
   Status status_;         // the first error
   Buffer buffer_;
   std::vector<Extent> extents_;
+  std::vector<Checksum> checksums_;
   Callback done_;
   ExtentsCallback extents_done_;
+  ChecksumsCallback checksums_done_;
 };
 
 }  // namespace internal

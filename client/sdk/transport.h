@@ -14,7 +14,7 @@
 SLUICE_SDK_BEGIN
 namespace internal {
 
-enum class OpKind : uint8_t { kRead, kWrite, kWriteZeroes, kDiscard, kFlush, kExtents };
+enum class OpKind : uint8_t { kRead, kWrite, kWriteZeroes, kDiscard, kFlush, kExtents, kChecksums };
 
 struct Op;
 
@@ -35,17 +35,22 @@ struct Op {
   uint32_t flags = 0;  // WriteFlags
   uint64_t offset = 0;
   uint32_t length = 0;
-  std::byte* data = nullptr;               // of reads and writes
-  std::vector<Extent>* extents = nullptr;  // of kExtents: what was told is put behind it
-  uint32_t covered = 0;                    // of kExtents: bytes that were told about
-  uint32_t attempts = 0;                   // the transport's: connections it was lost with
-  bool sent = false;                       // the transport's: in a session that is lost since
-  uint64_t mark = 0;                       // the transport's: of a flush, what it covers
-  uint64_t doubts = 0;                     // the transport's: of a flush, losses told before it
+  std::byte* data = nullptr;  // of reads and writes
+  // Of those that ask about the range: what was told is put behind it, and how many bytes were told
+  // about.
+  std::vector<Extent>* extents = nullptr;
+  std::vector<Checksum>* checksums = nullptr;
+  uint32_t chunk_bytes = 0;  // of kChecksums; the range begins with a chunk
+  uint32_t covered = 0;
+  uint32_t attempts = 0;  // the transport's: connections it was lost with
+  bool sent = false;      // the transport's: in a session that is lost since
+  uint64_t mark = 0;      // the transport's: of a flush, what it covers
+  uint64_t doubts = 0;    // the transport's: of a flush, losses told before it
 
   bool changes() const {
     return kind == OpKind::kWrite || kind == OpKind::kWriteZeroes || kind == OpKind::kDiscard;
   }
+  bool asks() const { return kind == OpKind::kExtents || kind == OpKind::kChecksums; }
 };
 
 class Transport {
@@ -58,7 +63,7 @@ class Transport {
   virtual const VolumeInfo& info() const = 0;
   // What it is now. Any thread.
   virtual uint64_t size_bytes() const { return info().size_bytes; }
-  // The longest request of a kind, in bytes; a multiple of the block.
+  // The longest request of a kind, in bytes; a multiple of the block, and of a chunk.
   virtual uint32_t max_length(OpKind kind) const = 0;
 
   // On the I/O thread. The op may end inside the call.

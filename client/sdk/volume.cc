@@ -52,6 +52,20 @@ std::unique_ptr<Task> One(VolumeState& state, OpKind kind, uint64_t offset, uint
   return task;
 }
 
+// Waits for what `start` is given a callback for; refused on the I/O thread.
+template <typename T, typename Start>
+Result<T> WaitFor(VolumeState& state, Start start) {
+  if (Status status = state.MayBlock(); !status.ok()) return status;
+  Result<T> outcome = T();
+  std::binary_semaphore done(0);
+  start([&](Result<T> result) {
+    outcome = std::move(result);
+    done.release();
+  });
+  done.acquire();
+  return outcome;
+}
+
 std::future<Status> FutureOf(VolumeState& state, std::unique_ptr<Task> task) {
   auto promise = std::make_shared<std::promise<Status>>();
   auto future = promise->get_future();
@@ -87,15 +101,15 @@ Status Volume::Flush() const {
 }
 
 Result<std::vector<Extent>> Volume::Extents(uint64_t offset, uint64_t length) const {
-  if (Status status = state_->MayBlock(); !status.ok()) return status;
-  Result<std::vector<Extent>> outcome = std::vector<Extent>();
-  std::binary_semaphore done(0);
-  AsyncExtents(offset, length, [&](Result<std::vector<Extent>> result) {
-    outcome = std::move(result);
-    done.release();
+  return internal::WaitFor<std::vector<Extent>>(
+      *state_, [&](ExtentsCallback done) { AsyncExtents(offset, length, std::move(done)); });
+}
+
+Result<std::vector<Checksum>> Volume::Checksums(uint64_t offset, uint64_t length,
+                                                uint32_t chunk_bytes) const {
+  return internal::WaitFor<std::vector<Checksum>>(*state_, [&](ChecksumsCallback done) {
+    AsyncChecksums(offset, length, chunk_bytes, std::move(done));
   });
-  done.acquire();
-  return outcome;
 }
 
 void Volume::AsyncRead(uint64_t offset, std::span<std::byte> into, Callback done) const {
@@ -130,6 +144,12 @@ void Volume::AsyncFlush(Callback done) const {
 void Volume::AsyncExtents(uint64_t offset, uint64_t length, ExtentsCallback done) const {
   internal::Task::LaunchExtents(One(*state_, OpKind::kExtents, offset, length, nullptr, 0),
                                 std::move(done));
+}
+void Volume::AsyncChecksums(uint64_t offset, uint64_t length, uint32_t chunk_bytes,
+                            ChecksumsCallback done) const {
+  auto task = state_->NewTask();
+  task->AddChecksums(offset, length, chunk_bytes);
+  internal::Task::LaunchChecksums(std::move(task), std::move(done));
 }
 
 std::future<Status> Volume::ReadFuture(uint64_t offset, std::span<std::byte> into) const {

@@ -11,6 +11,14 @@
 #include "client/crc32c.h"
 
 namespace sluice {
+namespace {
+
+::grpc::Status End(const ::grpc::ServerContext& context, bool all) {
+  while (!all && !context.IsCancelled()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  return ::grpc::Status::OK;
+}
+
+}  // namespace
 
 FakeGrpcServer::FakeGrpcServer(Behaviour behaviour) : behaviour_(std::move(behaviour)) {
   static std::atomic<int> number = 0;
@@ -98,11 +106,13 @@ FakeGrpcServer::~FakeGrpcServer() {
 ::grpc::Status FakeGrpcServer::GetBlockStatus(::grpc::ServerContext* context,
                                               const v1::GetBlockStatusRequest* request,
                                               ExtentsWriter* writer) {
-  const bool all = behaviour_.extents(*request, *writer);
-  while (!all && !context->IsCancelled()) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  return ::grpc::Status::OK;
+  return End(*context, behaviour_.extents(*request, *writer));
+}
+
+::grpc::Status FakeGrpcServer::VerifyRange(::grpc::ServerContext* context,
+                                           const v1::VerifyRangeRequest* request,
+                                           ChunksWriter* writer) {
+  return End(*context, behaviour_.chunks(*request, *writer));
 }
 
 void FakeGrpcServer::Serve(const v1::IoRequest& request, v1::IoResponse& response) {

@@ -21,6 +21,7 @@ class FakeGrpcServer final : private v1::BlockService::Service {
  public:
   using Stream = ::grpc::ServerReaderWriter<v1::IoResponse, v1::IoRequest>;
   using ExtentsWriter = ::grpc::ServerWriter<v1::GetBlockStatusResponse>;
+  using ChunksWriter = ::grpc::ServerWriter<v1::VerifyRangeResponse>;
 
   struct Behaviour {
     // May change what OpenVolume answers.
@@ -36,6 +37,8 @@ class FakeGrpcServer final : private v1::BlockService::Service {
     // Tells of a range. False: and then nothing more, until the client gives up.
     std::function<bool(const v1::GetBlockStatusRequest&, ExtentsWriter&)> extents =
         [](const v1::GetBlockStatusRequest&, ExtentsWriter&) { return true; };
+    std::function<bool(const v1::VerifyRangeRequest&, ChunksWriter&)> chunks =
+        [](const v1::VerifyRangeRequest&, ChunksWriter&) { return true; };
     // TCP on loopback with these instead of a unix socket.
     std::shared_ptr<::grpc::ServerCredentials> credentials = nullptr;
   };
@@ -62,6 +65,8 @@ class FakeGrpcServer final : private v1::BlockService::Service {
   ::grpc::Status GetBlockStatus(::grpc::ServerContext* context,
                                 const v1::GetBlockStatusRequest* request,
                                 ExtentsWriter* writer) override;
+  ::grpc::Status VerifyRange(::grpc::ServerContext* context, const v1::VerifyRangeRequest* request,
+                             ChunksWriter* writer) override;
   void Serve(const v1::IoRequest& request, v1::IoResponse& response);
 
   const Behaviour behaviour_;

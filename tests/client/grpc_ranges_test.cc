@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <future>
 #include <thread>
 #include <vector>
 
@@ -111,6 +112,85 @@ TEST_F(GrpcRangesTest, WhatDoesNotJoinOrIsNothingIsRefused) {
   for (int i = 0; i < 4; ++i) {
     EXPECT_EQ(volume.Extents(0, kHalf).status().code(), StatusCode::kProtocolError) << i;
   }
+}
+
+// Sums of `count` chunks of a KiB from `offset` on, the last of them with a reason.
+void Tell(FakeGrpcServer::ChunksWriter& writer, uint64_t offset, uint32_t count,
+          v1::ErrorReason last = v1::ERROR_REASON_UNSPECIFIED) {
+  v1::VerifyRangeResponse message;
+  for (uint32_t i = 0; i < count; ++i) {
+    v1::VerifiedChunk& chunk = *message.add_chunks();
+    chunk.set_offset_bytes(offset + i * 1024);
+    chunk.set_length_bytes(1024);
+    chunk.set_crc32c(i);
+    if (i + 1 == count) chunk.set_reason(last);
+  }
+  writer.Write(message);
+}
+
+TEST_F(GrpcRangesTest, AChunkThatCannotBeReadSaysSoAndSpoilsNoOther) {
+  FakeGrpcServer server({.chunks = [](const auto& request, auto& writer) {
+    Tell(writer, request.offset_bytes(), 2, v1::ERROR_REASON_IO_ERROR);
+    Tell(writer, request.offset_bytes() + 2048, 2);
+    return true;
+  }});
+  const auto sums = Open(server).Checksums(8192, 4096, 1024);
+  ASSERT_TRUE(sums.ok()) << sums.status().ToString();
+  std::vector<StatusCode> codes;
+  for (const Checksum& sum : *sums) codes.push_back(sum.status.code());
+  EXPECT_THAT(codes,
+              ElementsAre(StatusCode::kOk, StatusCode::kIoError, StatusCode::kOk, StatusCode::kOk));
+  EXPECT_EQ((*sums)[3].offset, 8192u + 3072);
+}
+
+TEST_F(GrpcRangesTest, ASilentServerIsAskedAgainForTheSumsThatItDidNotTell) {
+  std::vector<uint64_t> asked;
+  FakeGrpcServer server({.chunks = [&](const auto& request, auto& writer) {
+    asked.push_back(request.offset_bytes());
+    if (asked.size() != 2) Tell(writer, request.offset_bytes(), 2);
+    return asked.size() > 2;
+  }});
+  const Volume volume = Open(server, {.reply_timeout_ms = 150});
+  EXPECT_EQ(volume.Checksums(0, 4096, 1024)->size(), 4u);
+  EXPECT_THAT(asked, ElementsAre(0, 2048, 2048));
+  EXPECT_EQ(lost_, 2);
+}
+
+TEST_F(GrpcRangesTest, WhatADrainingServerDoesNotReadIsAskedForAfterTheNextAttach) {
+  std::atomic<int> asked = 0;
+  FakeGrpcServer server({.chunks = [&](const auto& request, auto& writer) {
+    const int time = ++asked;
+    Tell(writer, request.offset_bytes(), time == 2 ? 1 : 2,
+         time <= 2 ? v1::ERROR_REASON_DRAINING : v1::ERROR_REASON_UNSPECIFIED);
+    return true;
+  }});
+  const Volume volume = Open(server);
+  std::promise<Result<std::vector<Checksum>>> sums;
+  volume.AsyncChecksums(0, 3072, 1024, [&](auto result) { sums.set_value(std::move(result)); });
+  std::this_thread::sleep_for(milliseconds(100));
+  EXPECT_EQ(asked, 2);  // the first told one sum, the second none
+  server.HangUp();
+  const auto told = sums.get_future().get();
+  ASSERT_TRUE(told.ok()) << told.status().ToString();
+  EXPECT_EQ(told->size(), 3u);
+}
+
+TEST_F(GrpcRangesTest, ChunksThatDoNotJoinAreRefused) {
+  std::atomic<uint64_t> offset = 0;
+  std::atomic<uint32_t> count = 0;
+  FakeGrpcServer server({.chunks = [&](const auto&, auto& writer) {
+    Tell(writer, offset, count);
+    return true;
+  }});
+  const Volume volume = Open(server);
+  for (const auto& [at, chunks] : {std::pair(1024u, 1u), std::pair(0u, 5u)}) {
+    offset = at;
+    count = chunks;
+    EXPECT_EQ(volume.Checksums(0, 4096, 1024).status().code(), StatusCode::kProtocolError);
+  }
+  offset = 0;
+  count = 4;
+  EXPECT_EQ(volume.Checksums(0, 4096, 2048).status().code(), StatusCode::kProtocolError);
 }
 
 }  // namespace

@@ -9,29 +9,18 @@
 #include <thread>
 #include <vector>
 
-#include "client/bench/pattern.h"
+#include "client/crc32c.h"
 #include "sluice/awaitable.h"
 #include "sluice/batch.h"
 #include "sluice/client.h"
 #include "sluice/sluice.h"
+#include "tests/client/bytes.h"
 #include "tests/client/real_server.h"
 
 namespace sluice {
 namespace {
 
 using ::testing::HasSubstr;
-using Bytes = std::vector<std::byte>;
-
-ByteSpan Raw(std::span<std::byte> bytes) {
-  return {reinterpret_cast<uint8_t*>(bytes.data()), bytes.size()};
-}
-
-Bytes Data(uint64_t offset, size_t length, uint64_t seed = 1) {
-  Bytes bytes(length);
-  bench::FillPattern(seed, offset, Raw(bytes));
-  return bytes;
-}
-
 class GrpcVolumeTest : public ::testing::Test {
  protected:
   Volume Open(const Options& options = {}) {
@@ -76,6 +65,37 @@ TEST_F(GrpcVolumeTest, ExtentsTellTheWholeRange) {
     }
   }
   EXPECT_EQ(at, 16u << 20);
+}
+
+TEST_F(GrpcVolumeTest, ChecksumsAreOfWhatIsThere) {
+  const Volume writer = Open();
+  const Volume volume = Open({.access = Access::kReadOnly});
+  constexpr uint64_t kAt = 512;
+  constexpr size_t kLength = (5 << 20) + 1024;  // several messages, and a chunk that is cut
+  const Bytes data = Data(kAt, kLength);
+  ASSERT_TRUE(writer.Write(kAt, data).ok());
+  for (const uint32_t chunk : {512u << 10, Volume::kChecksumChunkBytes, 8192u}) {
+    const auto sums = volume.Checksums(kAt, kLength, chunk);
+    ASSERT_TRUE(sums.ok()) << sums.status().ToString();
+    ASSERT_EQ(sums->size(), kLength / chunk + 1);
+    uint64_t at = kAt;
+    for (const Checksum& sum : *sums) {
+      ASSERT_TRUE(sum.status.ok());
+      ASSERT_EQ(sum.offset, at);
+      ASSERT_EQ(sum.crc32c, client::Crc32c(&data[at - kAt], sum.length));
+      at += sum.length;
+    }
+    EXPECT_EQ(at, kAt + kLength);
+  }
+}
+
+TEST_F(GrpcVolumeTest, ChecksumsOfWhatIsNotThereAreRefusedHere) {
+  const Volume volume = Open();
+  for (const uint32_t chunk : {0u, 256u, 3u << 10, 2u << 20}) {
+    EXPECT_EQ(volume.Checksums(0, 4096, chunk).status().code(), StatusCode::kInvalidArgument);
+  }
+  EXPECT_EQ(volume.Checksums(0, 17 << 20).status().code(), StatusCode::kOutOfRange);
+  EXPECT_EQ(volume.Checksums(0, 0)->size(), 0u);
 }
 
 TEST_F(GrpcVolumeTest, CallbacksRunOnceEachOverSeveralStreams) {

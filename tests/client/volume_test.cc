@@ -13,24 +13,13 @@
 #include "client/bench/pattern.h"
 #include "sluice/batch.h"
 #include "sluice/client.h"
+#include "tests/client/bytes.h"
 #include "tests/client/fake_server.h"
 
 namespace sluice {
 namespace {
 
 using ::testing::HasSubstr;
-using Bytes = std::vector<std::byte>;
-
-ByteSpan Raw(std::span<std::byte> bytes) {
-  return {reinterpret_cast<uint8_t*>(bytes.data()), bytes.size()};
-}
-
-Bytes Data(uint64_t offset, size_t length, uint64_t seed = 1) {
-  Bytes bytes(length);
-  bench::FillPattern(seed, offset, Raw(bytes));
-  return bytes;
-}
-
 class VolumeTest : public ::testing::Test {
  protected:
   explicit VolumeTest(FakeServer::Behaviour behaviour = {}) : server_(std::move(behaviour)) {}
@@ -77,6 +66,14 @@ TEST_F(VolumeTest, WhatIsPastTheEndIsRefusedHere) {
   EXPECT_EQ(volume.Discard(0, UINT64_MAX).code(), StatusCode::kOutOfRange);
   EXPECT_EQ(volume.Extents(0, 4096).status().code(), StatusCode::kUnsupported);
   EXPECT_EQ(server_.Count(nbd::Command::kRead) + server_.Count(nbd::Command::kWrite), 0u);
+}
+
+TEST_F(VolumeTest, ChecksumsNeedTheOtherDoor) {
+  const Volume volume = Open();
+  EXPECT_FALSE(volume.info().can_checksum);
+  const Status status = volume.Checksums(0, 4096).status();
+  EXPECT_EQ(status.code(), StatusCode::kUnsupported);
+  EXPECT_THAT(status.message(), HasSubstr("over gRPC"));
 }
 
 TEST_F(VolumeTest, CallbacksRunOnceEachAndMayStartMore) {

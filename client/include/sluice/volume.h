@@ -60,6 +60,7 @@ struct VolumeInfo {
   bool can_write_zeroes = false;
   bool can_tell_extents = false;
   bool rotational = false;
+  bool can_checksum = false;
 };
 
 // A run of a volume whose state is the same.
@@ -71,6 +72,14 @@ struct Extent {
   bool operator==(const Extent&) const = default;
 };
 
+// Of a chunk of a volume.
+struct Checksum {
+  uint64_t offset = 0;
+  uint32_t length = 0;  // bytes
+  uint32_t crc32c = 0;  // Castagnoli, RFC 3720 B.4; of what was read, when that went well
+  Status status;        // not ok: why the server could not read the chunk
+};
+
 // Flags of writes.
 enum WriteFlags : uint32_t {
   kNone = 0,
@@ -80,6 +89,7 @@ enum WriteFlags : uint32_t {
 
 using Callback = std::function<void(Status)>;
 using ExtentsCallback = std::function<void(Result<std::vector<Extent>>)>;
+using ChecksumsCallback = std::function<void(Result<std::vector<Checksum>>)>;
 
 namespace internal {
 class VolumeState;
@@ -88,6 +98,8 @@ class VolumeState;
 // A handle; copies are the same volume, which is closed with the last of them.
 class SLUICE_API Volume {
  public:
+  static constexpr uint32_t kChecksumChunkBytes = 64 << 10;
+
   explicit Volume(std::shared_ptr<internal::VolumeState> state) : state_(std::move(state)) {}
 
   const VolumeInfo& info() const;
@@ -103,6 +115,12 @@ class SLUICE_API Volume {
   Status Flush() const;
   // All of the range, in order, neighbours joined. kUnsupported: the server does not tell.
   Result<std::vector<Extent>> Extents(uint64_t offset, uint64_t length) const;
+  // gRPC: the server reads the range, and all that crosses the network is a sum of each chunk, in
+  // order; the last chunk may be shorter. `chunk_bytes`: a power of two, one block to 1 MiB. A
+  // chunk that cannot be read does not fail the call: its status tells it. kUnsupported over NBD,
+  // which has no checksums: open the volume over gRPC, or read it.
+  Result<std::vector<Checksum>> Checksums(uint64_t offset, uint64_t length,
+                                          uint32_t chunk_bytes = kChecksumChunkBytes) const;
 
   void AsyncRead(uint64_t offset, std::span<std::byte> into, Callback done) const;
   void AsyncRead(uint64_t offset, Buffer into, Callback done) const;
@@ -113,6 +131,8 @@ class SLUICE_API Volume {
   void AsyncDiscard(uint64_t offset, uint64_t length, uint32_t flags, Callback done) const;
   void AsyncFlush(Callback done) const;
   void AsyncExtents(uint64_t offset, uint64_t length, ExtentsCallback done) const;
+  void AsyncChecksums(uint64_t offset, uint64_t length, uint32_t chunk_bytes,
+                      ChecksumsCallback done) const;
 
   std::future<Status> ReadFuture(uint64_t offset, std::span<std::byte> into) const;
   std::future<Status> WriteFuture(uint64_t offset, std::span<const std::byte> from,
