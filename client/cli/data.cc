@@ -198,7 +198,9 @@ void DeclareCopyAndVerify(Tree& tree, const std::shared_ptr<Range>& range) {
   end(verify, "B", options.target, "the other");
   AddParallel(verify, options);
   AddJsonTo(verify, options);
-  verify.footer(std::string(kEndpoints) + " Exit status 1: they differ.");
+  verify.footer(std::string(kEndpoints) +
+                " Exit status 1: they differ. Of two volumes over gRPC the servers\nmake checksums "
+                "(crc32c), and only what these tell apart is read.");
   Finish(tree, verify, range, command::Verify);
 }
 

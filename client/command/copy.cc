@@ -8,12 +8,12 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
-#include <cstring>
 #include <memory>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/command/commands.h"
+#include "client/command/compare.h"
 #include "client/command/endpoint.h"
 #include "client/command/journal.h"
 #include "client/command/meter.h"
@@ -88,37 +88,6 @@ class Copying {
   Totals totals_;
   std::atomic<uint64_t> window_done_ = 0;
 };
-
-// Where the two differ first; none if they do not. Both are `size` bytes long.
-Result<std::optional<uint64_t>> Compare(Endpoint& a, Endpoint& b, uint64_t size,
-                                        const Options& options, BufferPool& buffers) {
-  Meter meter("verify", size, 0, options.quiet || options.json);
-  std::atomic<uint64_t> first = UINT64_MAX;
-  for (uint64_t at = 0; at < size && first == UINT64_MAX; at += kWindowBytes) {
-    const uint64_t length = std::min(kWindowBytes, size - at);
-    const std::vector<Piece> pieces = PiecesOf({{at, length, false, false}}, 1);
-    Status status =
-        ForEach(pieces, options.jobs, buffers, [&](const Piece& piece, Buffer& mine) -> Status {
-          Buffer other = buffers.Allocate(piece.length);
-          const std::span<std::byte> left = mine.span().first(piece.length);
-          if (Status s = a.Read(piece.offset, left); !s.ok()) return s;
-          if (Status s = b.Read(piece.offset, other.span()); !s.ok()) return s;
-          const auto differ = std::mismatch(left.begin(), left.end(), other.span().begin());
-          if (differ.first != left.end()) {
-            const uint64_t found =
-                piece.offset + static_cast<uint64_t>(differ.first - left.begin());
-            uint64_t best = first;
-            while (found < best && !first.compare_exchange_weak(best, found)) {
-            }
-          }
-          meter.Add(static_cast<int64_t>(piece.length));
-          return {};
-        });
-    if (!status.ok()) return status;
-  }
-  if (first == UINT64_MAX) return std::optional<uint64_t>();
-  return std::optional<uint64_t>(first.load());
-}
 
 bool SameFile(const std::string& a, const std::string& b) {
   struct stat left {};

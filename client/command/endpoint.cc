@@ -138,6 +138,10 @@ class VolumeEndpoint final : public Endpoint {
     if (volume_.info().can_tell_extents) return volume_.Extents(offset, length);
     return std::vector<Extent>{{offset, length, false, false}};
   }
+  bool can_checksum() const override { return volume_.info().can_checksum; }
+  Result<std::vector<Checksum>> Checksums(uint64_t offset, uint64_t length) override {
+    return volume_.Checksums(offset, length);
+  }
 
  private:
   const Volume volume_;
@@ -190,6 +194,10 @@ Result<std::unique_ptr<Endpoint>> OpenFile(const std::string& path, int flags, u
 }
 
 }  // namespace
+
+Result<std::vector<Checksum>> Endpoint::Checksums(uint64_t, uint64_t) {
+  return Status(StatusCode::kUnsupported, "no sums are made there");
+}
 
 Result<Volume> OpenToRead(const Client& client, const std::string& uri, const Options& options) {
   return Open(client, uri, options, Access::kReadOnly, false);

@@ -34,6 +34,10 @@ class Endpoint {
   virtual Status Flush() = 0;
   // All of it; one extent of data where nothing is known.
   virtual Result<std::vector<Extent>> Extents(uint64_t offset, uint64_t length) = 0;
+  // Sums that are made where the data are, of chunks of Volume::kChecksumChunkBytes.
+  virtual bool can_checksum() const { return false; }
+  // REQUIRES: can_checksum().
+  virtual Result<std::vector<Checksum>> Checksums(uint64_t offset, uint64_t length);
 };
 
 // A volume that others may write meanwhile, or one to be written. InvalidArgument: the options do

@@ -3,7 +3,7 @@
 """`sluice bench`, and the commands on data, through our server's gRPC door."""
 import subprocess
 
-from bench_test import READING, REQUESTS, SLUICE, WRITING, bench, sluice
+from bench_test import READING, REQUESTS, SLUICE, WRITING, Relay, bench, sluice
 from commands_test import contents, cure, image, text, told
 from server import Server
 from suite import Case, KIB, MIB, eventually, main, pattern, write_file
@@ -106,6 +106,34 @@ class Data(OverGrpc):
         with Server('serve', '--create', str(SIZE), self.path('other.img')) as other:
             text('copy', self.uri, other.uri(), '--verify')
             self.assertTrue(told('verify', self.uri, other.uri())['equal'])
+
+    def test_volumes_over_grpc_are_compared_without_their_data(self):
+        image(self.path('source'), SIZE)
+        text('copy', self.path('source'), self.uri)
+        came = []
+
+        def count(_, piece):
+            came.append(len(piece))
+            return piece
+
+        with Server('serve', '--name', 'disk', '--grpc', f'unix:{self.path("2.sock")}', '--nbd',
+                    '127.0.0.1:0', '--state-dir', self.path('2'), '--create', str(SIZE),
+                    self.path('2.img')) as other, \
+                Relay(self.socket, self.path('relay'), count):
+            mine = f'sluice+unix:///disk?socket={self.path("relay")}'
+            theirs = f'sluice+unix:///disk?socket={self.path("2.sock")}'
+            text('copy', self.path('source'), theirs)
+            self.assertEqual(told('verify', mine, theirs),
+                             {'equal': True, 'bytes': SIZE, 'first_difference': None})
+            self.assertLess(sum(came), SIZE // 128)
+            for at in (SIZE - 512, 5 * MIB + 512):
+                text('write', '--offset', at, '--input', write_file(self.path('x'), b'x' * 512),
+                     theirs)
+                found = told('verify', mine, theirs, status=1)
+                self.assertEqual(found, told('verify', self.server.uri('disk'), other.uri('disk'),
+                                             status=1))
+                self.assertEqual(found['first_difference'], at)
+            self.assertLess(sum(came), SIZE // 64)
 
     def test_stat_and_map_tell_what_nbd_tells(self):
         image(self.path('source'), 8 * MIB)
