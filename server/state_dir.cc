@@ -192,7 +192,12 @@ absl::Status StateDir::Install(const std::string& fresh, const std::string& name
 
 absl::Status StateDir::Save(const std::string& name, uint32_t version, absl::string_view body) {
   const std::lock_guard lock(mutex_);
-  SLUICE_CHECK(loaded_.contains(name) && body.size() <= kBytesMax);
+  SLUICE_CHECK(loaded_.contains(name));
+  if (body.size() > kBytesMax) {
+    return absl::ResourceExhaustedError(absl::StrCat(path_, "/", name, ": would have ", body.size(),
+                                                     " bytes, more than the ", kBytesMax,
+                                                     " that are read back"));
+  }
   const std::string start = LineStart(name, version, body.size());
   std::string text = absl::StrCat(start, Sum(start, body), "\n", body);
   const std::string fresh = name + ".new";

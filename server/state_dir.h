@@ -48,7 +48,7 @@ class StateDir {
 
   // Replaces the body of `name`; durable when OK. After an error the old one is there, as the
   // caller goes on with it; the new one may be only if the drive failed again as it was put back.
-  // It may be saved again. REQUIRES: Load(name) succeeded; at most kBytesMax.
+  // It may be saved again. ResourceExhausted: more than kBytesMax. REQUIRES: Load(name) succeeded.
   absl::Status Save(const std::string& name, uint32_t version, absl::string_view body);
 
  private:

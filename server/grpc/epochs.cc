@@ -55,13 +55,6 @@ absl::StatusOr<std::map<std::string, uint64_t>> LoadEpochs(StateDir& folder) {
       absl::StrCat(folder.path(), "/", kFile, ": ", epochs.status().message()));
 }
 
-absl::Status SaveEpochs(StateDir& folder, const std::string& body) {
-  if (body.size() > StateDir::kBytesMax) {
-    return absl::ResourceExhaustedError("too many epochs for one file");
-  }
-  return folder.Save(kFile, kVersion, body);
-}
-
 absl::StatusOr<std::unique_ptr<DurableEpochs>> DurableEpochs::Load(StateDir& folder, Worker& worker,
                                                                    Reactor& reactor) {
   auto epochs = LoadEpochs(folder);
@@ -75,7 +68,7 @@ absl::Status DurableEpochs::SpendAll(StateDir& folder) {
   auto epochs = LoadEpochs(folder);
   if (!epochs.ok()) return epochs.status();
   for (auto& [name, epoch] : *epochs) ++epoch;
-  return epochs->empty() ? absl::OkStatus() : SaveEpochs(folder, RenderEpochs(*epochs));
+  return epochs->empty() ? absl::OkStatus() : folder.Save(kFile, kVersion, RenderEpochs(*epochs));
 }
 
 uint64_t DurableEpochs::Current(const std::string& export_name) const {
@@ -87,7 +80,7 @@ uint64_t DurableEpochs::Current(const std::string& export_name) const {
 void DurableEpochs::Raise(const std::map<std::string, uint64_t>& epochs, Done done) {
   for (const auto& [name, epoch] : epochs) epochs_[name] = epoch;
   worker_.Run([this, body = RenderEpochs(epochs_), done = std::move(done)]() mutable {
-    absl::Status status = SaveEpochs(folder_, body);
+    absl::Status status = folder_.Save(kFile, kVersion, body);
     reactor_.Post([status = std::move(status), done = std::move(done)]() mutable {
       done(std::move(status));
     });

@@ -129,6 +129,17 @@ TEST_F(StateDirTest, NewerStateIsRefusedByItsNumberWhateverFollows) {
   EXPECT_EQ(Slurp(file_), "sluice-state 2 control with another sum\nand body");
 }
 
+TEST_F(StateDirTest, MoreThanIsReadBackIsRefusedAndTheOldOneStays) {
+  const auto state = Opened();
+  ASSERT_TRUE(state->Load("control", 1).ok());
+  const std::string most(StateDir::kBytesMax, 'x');
+  ASSERT_TRUE(state->Save("control", 1, most).ok());
+  const absl::Status status = state->Save("control", 1, most + "x");
+  EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("/control: would have 16777217 bytes"));
+  EXPECT_EQ(*state->Load("control", 1), most);
+}
+
 TEST_F(StateDirTest, ALinkInTheFilesPlaceIsNotFollowed) {
   Write("");
   std::filesystem::remove(file_);
