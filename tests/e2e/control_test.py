@@ -114,7 +114,8 @@ class MadeAtRunTime(Controlled):
                                                     weight=5).export
         self.assertEqual((changed.spec.read_only, changed.spec.description, changed.spec.weight,
                           changed.spec.priority), (True, 'x', 5, 1))
-        with connect(self.server.address, 'e'):
+        with connect(self.server.address, 'e') as nbd:
+            nbd.read(0, 512)  # it is in
             self.assert_fails('FAILED_PRECONDITION', self.channel.exports.UpdateExport, name='e',
                               read_only=False)
         self.restart()
