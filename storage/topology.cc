@@ -110,12 +110,15 @@ absl::Status CutLegs(VolumeSpec& spec, std::vector<uint64_t>& sizes, uint32_t bl
     if (!IsAligned(bytes, block)) {
       return Wrong(spec, "leg_bytes",
                    absl::StrCat(bytes, " of \"", spec.legs[i], "\" is no multiple of ", block,
-                                ", the block size of its legs"));
+                                ", the block size of its legs: give their disks the block size "
+                                "that they had, or say a multiple"));
     }
     if (sizes[i] < bytes) {
-      return Wrong(spec, "leg_bytes",
-                   absl::StrCat("\"", spec.legs[i], "\" has ", sizes[i], " bytes, less than the ",
-                                bytes, " that the volume has of it: make it as long as it was"));
+      return Wrong(
+          spec, "leg_bytes",
+          absl::StrCat("\"", spec.legs[i], "\" has ", sizes[i], " bytes, less than the ", bytes,
+                       " that the volume has of it: make it as long as it was, or, "
+                       "if nothing behind it matters, say less in leg_bytes"));
     }
     sizes[i] = bytes;
   }

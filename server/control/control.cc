@@ -59,7 +59,7 @@ absl::Status Explain(const ConfigProblem& problem, const Config& config) {
   return absl::InvalidArgumentError(where + problem.text);
 }
 
-// The names that stand in both, or an empty string.
+// The first of `saved` that is `declared` too, or an empty string.
 template <typename Each>
 std::string Clash(const std::vector<Each>& saved, const std::set<std::string>& declared) {
   for (const Each& each : saved) {
@@ -68,13 +68,21 @@ std::string Clash(const std::vector<Each>& saved, const std::set<std::string>& d
   return "";
 }
 
-}  // namespace
+// What a concat of that name among `volumes` has of its legs is to be said where it is declared.
+std::string DeclareAs(const std::vector<VolumeSpec>& volumes, const std::string& name) {
+  for (const VolumeSpec& volume : volumes) {
+    if (volume.name != name || volume.leg_bytes.empty()) continue;
+    return absl::StrCat(" and declare it with leg_bytes: [", absl::StrJoin(volume.leg_bytes, ", "),
+                        "], for it has these");
+  }
+  return "";
+}
 
-absl::StatusOr<Control::Made> Control::AddSaved(StateDir& state, Config& config) {
-  if (absl::Status status = RecallLegs(state, config.topology); !status.ok()) return status;
+// What was made at run time and saved goes into `config`.
+absl::StatusOr<Control::Made> AddMade(StateDir& state, Config& config) {
   const auto body = state.Load(kStateName, kStateVersion);
   if (!body.ok()) return body.status();
-  Made made;
+  Control::Made made;
   if (!body->has_value()) return made;
   const std::string file = absl::StrCat(state.path(), "/", kStateName);
   auto saved = ParseParts(file, **body);
@@ -92,7 +100,8 @@ absl::StatusOr<Control::Made> Control::AddSaved(StateDir& state, Config& config)
     return absl::FailedPreconditionError(
         absl::StrCat(file, ": ", Quote(clash),
                      " was made at run time, and the config file declares it too: rename it there, "
-                     "or start without it and delete what was made"));
+                     "or start without it, delete what was made",
+                     DeclareAs(saved->topology.volumes, clash)));
   }
   for (DiskSpec& disk : saved->topology.disks) {
     if (disk.kind == DiskSpec::Kind::kPath) {
@@ -122,17 +131,42 @@ absl::StatusOr<Control::Made> Control::AddSaved(StateDir& state, Config& config)
   return made;
 }
 
+// `cure`: for more than a file holds.
+absl::Status SaveMade(StateDir& state, const std::string& body, absl::string_view cure) {
+  const absl::Status status = state.Save(kStateName, kStateVersion, body);
+  if (!absl::IsResourceExhausted(status)) return status;
+  return absl::ResourceExhaustedError(absl::StrCat(status.message(), ": ", cure));
+}
+
+}  // namespace
+
+absl::StatusOr<Control::Made> Control::AddSaved(StateDir& state, Config& config) {
+  const auto made = AddMade(state, config);
+  if (!made.ok()) return made;
+  const auto record = LegRecord::Load(state);
+  if (!record.ok()) return record.status();
+  for (VolumeSpec& volume : config.topology.volumes) {
+    if (made->targets.contains(volume.name)) continue;
+    if (absl::Status status = record->Recall(volume, config.topology.volumes); !status.ok()) {
+      return status;
+    }
+  }
+  return made;
+}
+
 absl::Status Control::SaveBuilt(StateDir& state, Config& config, const Made& made,
                                 const Topology& topology) {
   const std::string before = RenderParts(PartsOf(config, made));
   topology.RecordLegs(config.topology);
   const std::string body = RenderParts(PartsOf(config, made));
   if (body != before) {
-    if (absl::Status status = state.Save(kStateName, kStateVersion, body); !status.ok()) {
-      return status;
-    }
+    const absl::Status status =
+        SaveMade(state, body, "delete something with the sluiced that wrote it");
+    if (!status.ok()) return status;
   }
-  return SaveLegs(state, config.topology, made.targets);
+  auto record = LegRecord::Load(state);
+  if (!record.ok()) return record.status();
+  return record->Keep(config.topology, made.targets);
 }
 
 absl::StatusOr<uint32_t> Control::CountStart(StateDir& state) {
@@ -285,13 +319,7 @@ std::shared_ptr<const ExportTable> Control::TableOf(const Config& config,
 
 absl::Status Control::Save(const Config& config, const Made& made) {
   if (house_.state == nullptr) return absl::OkStatus();
-  const std::string body = RenderParts(PartsOf(config, made));
-  if (body.size() > StateDir::kBytesMax) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "what is made at run time would take ", body.size(), " bytes in the state, more than ",
-        StateDir::kBytesMax, ": delete something first"));
-  }
-  return house_.state->Save(kStateName, kStateVersion, body);
+  return SaveMade(*house_.state, RenderParts(PartsOf(config, made)), "delete something first");
 }
 
 absl::Status Control::Apply(const Config& wanted, const Made& made) {

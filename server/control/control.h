@@ -231,6 +231,9 @@ class Control {
   absl::Status Withdraw(const std::set<std::string>& exports);
   void Restore(const std::set<std::string>& exports);
   absl::Status Save(const Config& config, const Made& made);
+  // Says in `volume`, which is to stand beside those of `config`, what it had of its legs.
+  absl::Status RecallLegs(const Config& config, VolumeSpec& volume) const;
+  absl::Status ForgetLegs(const std::string& volume);
   std::shared_ptr<const ExportTable> TableOf(const Config& config, const Topology& topology) const;
   void Reweigh(const ExportTable& table);
   void NoteOpened();

@@ -49,7 +49,7 @@ std::string SaidOf(const Spec& spec) {
   return RenderParts(config);
 }
 
-// What is there, as `asked` would have asked for it: without what was recorded unasked.
+// What is there, as `asked` would have asked for it: without what was left to the server.
 template <typename Spec>
 Spec AsAsked(const Spec& there, const Spec& asked) {
   static_cast<void>(asked);
@@ -58,7 +58,7 @@ Spec AsAsked(const Spec& there, const Spec& asked) {
 template <>
 inline VolumeSpec AsAsked(const VolumeSpec& there, const VolumeSpec& asked) {
   VolumeSpec same = there;
-  if (asked.leg_bytes.empty()) same.leg_bytes.clear();
+  same.leg_bytes.resize(std::min(there.leg_bytes.size(), asked.leg_bytes.size()));
   return same;
 }
 
@@ -115,7 +115,11 @@ absl::StatusOr<typename Control::Kind<Spec>::Info> Control::Make(const Ask& ask,
       return absl::AlreadyExistsError(
           absl::StrCat(K::kName, " ", Quote(spec.name), " is there and is another one"));
     }
-    K::In(next).push_back(spec);
+    Spec whole = spec;
+    if constexpr (std::is_same_v<Spec, VolumeSpec>) {
+      if (absl::Status status = RecallLegs(next, whole); !status.ok()) return status;
+    }
+    K::In(next).push_back(std::move(whole));
     Made made = made_;
     K::MadeOf(made).insert(spec.name);
     if (absl::Status status = Apply(next, made); !status.ok()) return status;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The control plane's volumes and exports.
 #include "server/control/control_kinds.h"
+#include "server/control/leg_record.h"
 
 namespace sluice {
 
@@ -62,20 +63,29 @@ absl::StatusOr<VolumeInfo> Control::GrowVolume(const Ask& ask, const std::string
       ask, absl::StrCat("grow ", size_bytes, " ", absl::StrJoin(add_legs, " ")), name, grow);
 }
 
+absl::Status Control::RecallLegs(const Config& config, VolumeSpec& volume) const {
+  if (house_.state == nullptr) return absl::OkStatus();
+  const auto record = LegRecord::Load(*house_.state);
+  return record.ok() ? record->Recall(volume, config.topology.volumes) : record.status();
+}
+
+absl::Status Control::ForgetLegs(const std::string& volume) {
+  if (house_.state == nullptr) return absl::OkStatus();
+  auto record = LegRecord::Load(*house_.state);
+  return record.ok() ? record->Forget(volume) : record.status();
+}
+
 absl::Status Control::DeleteVolume(const Ask& ask, const std::string& name) {
-  return Change<VolumeSpec, bool>(ask, "delete", name,
-                                  [&](Config& next, VolumeSpec& volume) -> absl::StatusOr<bool> {
-                                    if (absl::Status status = CheckRemovable(volume);
-                                        !status.ok()) {
-                                      return status;
-                                    }
-                                    if (absl::Status status = Take(next, volume); !status.ok()) {
-                                      return status;
-                                    }
-                                    events_.Add(EventKind::kVolumeDeleted, name, "deleted");
-                                    return true;
-                                  })
-      .status();
+  const auto remove = [&](Config& next, VolumeSpec& volume) -> absl::StatusOr<bool> {
+    absl::Status status = CheckRemovable(volume);
+    // Before it is gone: what one of its name had before is not to be that of the next one.
+    if (status.ok() && volume.kind == VolumeSpec::Kind::kConcat) status = ForgetLegs(name);
+    if (status.ok()) status = Take(next, volume);
+    if (!status.ok()) return status;
+    events_.Add(EventKind::kVolumeDeleted, name, "deleted");
+    return true;
+  };
+  return Change<VolumeSpec, bool>(ask, "delete", name, remove).status();
 }
 
 // --- exports ---

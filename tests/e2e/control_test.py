@@ -93,6 +93,51 @@ class MadeAtRunTime(Controlled):
             os.truncate(file, 4 * MIB)
         self.start(declared)
 
+    def legs_grow(self, size):
+        for leg in 'abc':
+            os.truncate(self.path(leg), size)
+
+    def declared(self, concat, name='v'):
+        disks = ''.join(f'disk {{ name: "{leg}" path: "{self.path(leg)}" }}' for leg in 'abc')
+        return disks + (f'volume {{ name: "{name}" concat {{ {concat} }} }}'
+                        f'export {{ name: "v" volume: "{name}" }}')
+
+    def test_every_byte_stays_where_it_was_whatever_a_config_leaves_out(self):
+        for leg in 'abc':
+            sparse_file(self.path(leg), 4 * MIB)
+        legs = 'leg: "a" leg: "b" leg: "c"'
+        said = f'leg_bytes: {4 * MIB}'
+        data = write_file(self.path('image'), pattern(0, 12 * MIB // 8) * 8)
+        self.start(self.declared(legs))
+        run('nbdcopy', '--flush', data, self.server.uri('v'))
+        self.assertEqual(self.server.stop(), 0)
+        self.start()  # without the volume
+        self.assertEqual(self.server.stop(), 0)
+        for size, declared in ((5, self.declared(f'{legs} {said}')), (6, self.declared(legs)),
+                               (7, self.declared(legs, name='w'))):
+            self.legs_grow(size * MIB)
+            self.start(declared)
+            run('nbdcopy', self.server.uri('v'), self.path('back'))
+            run('cmp', '-n', str(12 * MIB), data, self.path('back'))
+            self.assertEqual(self.server.stop(), 0)
+        self.assertIn('volume "w": has the legs that "v" had', self.server.text())
+
+    def test_legs_in_another_order_are_refused_until_all_leg_bytes_are_said(self):
+        for leg in 'abc':
+            sparse_file(self.path(leg), 4 * MIB)
+        self.start(self.declared('leg: "a" leg: "b" leg: "c"'))
+        self.assertEqual(self.server.stop(), 0)
+        self.legs_grow(5 * MIB)
+        other = 'leg: "b" leg: "a" leg: "c"'
+        for concat in (other, f'{other} leg_bytes: {4 * MIB}'):
+            status, error = refuses('--config', write_file(
+                self.path('config'), self.config(self.declared(concat)).encode()))
+            self.assertEqual(status, 1)
+            self.assertIn('volume "v": leg: "b" stands where "a" stood', error)
+            self.assertIn('it had leg_bytes: [4194304, 4194304]', error)
+        self.start(self.declared(f'{other} leg_bytes: [4194304, 4194304]'))
+        self.assertIn('"b" stands where "a" stood', self.server.text())
+
     def test_a_request_id_is_carried_out_once_and_an_old_etag_never(self):
         self.start()
         first = self.add_disk('d', request_id='one')

@@ -64,6 +64,8 @@ inline ExportConfig ExportOf(const std::string& name, const std::string& volume)
 class ControlHouse {
  public:
   ControlHouse(Config config, const std::string& state_folder) {
+    const auto problem = CompleteAndCheck(config);
+    EXPECT_FALSE(problem) << problem->key << ": " << problem->text;
     state_ = *StateDir::Open(state_folder);
     auto made = Control::AddSaved(*state_, config);
     EXPECT_TRUE(made.ok()) << made.status();

@@ -117,6 +117,26 @@ TEST_F(ControlTest, TheSameAgainIsAnsweredWithWhatIsThereAnotherOneIsRefused) {
   EXPECT_TRUE(absl::IsAlreadyExists(control().CreateExport({}, ExportOf("e", "base")).status()));
 }
 
+TEST_F(ControlTest, TheSameAgainMayLeaveOutWhatTheServerFilledIn) {
+  for (const char* name : {"a", "b", "c"}) {
+    ASSERT_TRUE(control().AddDisk({}, MemoryDisk(name)).ok());
+  }
+  const auto create = [&](const Ask& ask, std::vector<uint64_t> leg_bytes) {
+    VolumeSpec volume = ConcatOf("v", {"a", "b", "c"});
+    volume.leg_bytes = std::move(leg_bytes);
+    return control().CreateVolume(ask, volume);
+  };
+  ASSERT_EQ(Said(create({"id", ""}, {kMiB})), "ok");
+  EXPECT_EQ(Said(create({"id", ""}, {kMiB})), "ok");
+  for (const auto& said : std::vector<std::vector<uint64_t>>{{}, {kMiB}, {kMiB, 4 * kMiB}}) {
+    EXPECT_EQ(Said(create({}, said)), "ok");
+  }
+  for (const auto& said :
+       std::vector<std::vector<uint64_t>>{{4 * kMiB}, {kMiB, kMiB}, {kMiB, 4 * kMiB, 4 * kMiB}}) {
+    EXPECT_TRUE(absl::IsAlreadyExists(create({}, said).status())) << said.size();
+  }
+}
+
 TEST_F(ControlTest, ARequestIdIsCarriedOutOnce) {
   ASSERT_TRUE(control().AddDisk({"id", ""}, MemoryDisk("d")).ok());
   ASSERT_TRUE(control().RemoveDisk({}, "d").ok());
@@ -355,6 +375,37 @@ TEST_F(ControlTest, ALegThatIsLongerAtTheNextStartMovesNothing) {
   }
   ASSERT_EQ(Said(control().AddDisk({}, MemoryDisk("e"))), "ok");
   EXPECT_EQ(control().GrowVolume({}, "made", 0, {"e"})->limits.size, 14 * kMiB);
+}
+
+TEST_F(ControlTest, WhatAnUndeclaredVolumeHadIsThatOfTheNextOneUntilThatIsDeleted) {
+  const Config base = config_;
+  config_.topology.disks.push_back(MemoryDisk("a"));
+  config_.topology.disks.push_back(MemoryDisk("b"));
+  config_.topology.volumes = {ConcatOf("v", {"a", "b"})};
+  Start();
+  config_ = base;
+  Start();
+  const auto create = [&] { return control().CreateVolume({}, ConcatOf("v", {"a", "b"})); };
+  ASSERT_TRUE(control().AddDisk({}, MemoryDisk("a", 8 * kMiB)).ok());
+  ASSERT_TRUE(control().AddDisk({}, MemoryDisk("b", 8 * kMiB)).ok());
+  EXPECT_THAT(Said(control().CreateVolume({}, ConcatOf("v", {"b", "a"}))),
+              HasSubstr("\"b\" stands where \"a\" stood"));
+  EXPECT_THAT(create()->spec.leg_bytes, ElementsAre(4 * kMiB));
+  ASSERT_EQ(Said(control().DeleteVolume({}, "v")), "ok");
+  EXPECT_THAT(create()->spec.leg_bytes, ElementsAre(8 * kMiB));
+  Start();
+  EXPECT_THAT(create()->spec.leg_bytes, ElementsAre(8 * kMiB));
+}
+
+TEST_F(ControlTest, WhatWasMadeAndIsToBeDeclaredIsToSayWhatItHas) {
+  ASSERT_TRUE(control().AddDisk({}, MemoryDisk("a")).ok());
+  ASSERT_TRUE(control().CreateVolume({}, ConcatOf("v", {"a", "base"})).ok());
+  house_.reset();
+  const auto state = *StateDir::Open(folder_ + "/state");
+  Config config = config_;
+  config.topology.volumes = {ConcatOf("v", {"base"})};
+  EXPECT_THAT(Said(Control::AddSaved(*state, config)),
+              HasSubstr("declare it with leg_bytes: [4194304], for it has these"));
 }
 
 TEST_F(ControlTest, ADrainedDiskRefusesItsClientsUntilTheyAreGone) {
