@@ -256,7 +256,10 @@ void GrpcTransport::Start(Op& op) {
 }
 
 void GrpcTransport::OnTurnEnd() {
-  if (!session_ || !session_->up() || draining_) return;
+  if (!session_ || draining_) return;
+  if (again_.empty() && waiting_.empty() && !ranges_->waiting()) return;
+  // This thread may have been kept from its ticks until the lease was over.
+  if (!session_->Holds()) return;
   ranges_->Ask();
   for (size_t i = 0; i < lanes_.size() && !(again_.empty() && waiting_.empty()); ++i) {
     const size_t lane = next_lane_++ % lanes_.size();

@@ -47,7 +47,7 @@ FakeGrpcServer::~FakeGrpcServer() {
                                           v1::OpenVolumeResponse* response) {
   response->set_session_id("0123456789abcdef");
   response->set_epoch(1);
-  response->set_lease_ms(30'000);
+  response->set_lease_ms(behaviour_.lease_ms);
   v1::Geometry& geometry = *response->mutable_geometry();
   geometry.set_size_bytes(memory_.size() / 2);
   geometry.set_block_size_bytes(512);
@@ -67,7 +67,7 @@ FakeGrpcServer::~FakeGrpcServer() {
 
 ::grpc::Status FakeGrpcServer::KeepAlive(::grpc::ServerContext*, const v1::KeepAliveRequest*,
                                          v1::KeepAliveResponse* response) {
-  response->set_lease_ms(30'000);
+  response->set_lease_ms(behaviour_.lease_ms);
   return ::grpc::Status::OK;
 }
 
@@ -95,7 +95,7 @@ FakeGrpcServer::~FakeGrpcServer() {
     v1::IoResponse response;
     Serve(request, response);
     behaviour_.answer(response);
-    stream->Write(response);
+    if (response.results_size() > 0) stream->Write(response);
   }
   const std::lock_guard lock(mutex_);
   streams_.erase(stream);

@@ -32,13 +32,14 @@ class FakeGrpcServer final : private v1::BlockService::Service {
     std::function<v1::ErrorReason(const v1::Op&)> refuse = [](const v1::Op&) {
       return v1::ERROR_REASON_UNSPECIFIED;
     };
-    // May change what is answered.
+    // May change what is answered; nothing is sent if no result is left.
     std::function<void(v1::IoResponse&)> answer = [](v1::IoResponse&) {};
     // Tells of a range. False: and then nothing more, until the client gives up.
     std::function<bool(const v1::GetBlockStatusRequest&, ExtentsWriter&)> extents =
         [](const v1::GetBlockStatusRequest&, ExtentsWriter&) { return true; };
     std::function<bool(const v1::VerifyRangeRequest&, ChunksWriter&)> chunks =
         [](const v1::VerifyRangeRequest&, ChunksWriter&) { return true; };
+    uint64_t lease_ms = 30'000;
     // TCP on loopback with these instead of a unix socket.
     std::shared_ptr<::grpc::ServerCredentials> credentials = nullptr;
   };
