@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 #include <future>
+#include <mutex>
 #include <sstream>
 #include <thread>
 #include <vector>
@@ -21,6 +22,7 @@ namespace sluice {
 namespace {
 
 using Bytes = std::vector<std::byte>;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 void Eventually(const std::function<bool()>& condition) {
@@ -209,6 +211,58 @@ TEST_F(GrpcErrorsTest, LimitsAreKeptAndNonsenseIsRefused) {
     response.mutable_geometry()->set_block_size_bytes(1000);
   }});
   EXPECT_EQ(client_->Open(crooked.uri()).status().code(), StatusCode::kProtocolError);
+}
+
+TEST_F(GrpcErrorsTest, EffectsLongerThanTheServerTakesAreSplit) {
+  std::mutex mutex;
+  std::vector<v1::Op> seen;
+  FakeGrpcServer server({.open =
+                             [](v1::OpenVolumeResponse& response) {
+                               response.mutable_geometry()->set_can_write_zeroes(true);
+                               response.mutable_geometry()->set_can_discard(true);
+                               response.mutable_limits()->set_max_effect_bytes(66'000);
+                             },
+                         .refuse =
+                             [&](const v1::Op& op) {
+                               const std::lock_guard lock(mutex);
+                               seen.push_back(op);
+                               return v1::ERROR_REASON_UNSPECIFIED;
+                             }});
+  const Volume volume = Open(server);
+  for (const v1::OpKind kind : {v1::OP_KIND_WRITE_ZEROES, v1::OP_KIND_DISCARD}) {
+    const bool zeroes = kind == v1::OP_KIND_WRITE_ZEROES;
+    EXPECT_TRUE(
+        (zeroes ? volume.WriteZeroes(512, 200'192, kFua) : volume.Discard(512, 200'192, kFua))
+            .ok());
+    std::vector<std::pair<uint64_t, uint32_t>> ranges;
+    for (const v1::Op& op : std::exchange(seen, {})) {
+      EXPECT_EQ(op.kind(), kind);
+      EXPECT_EQ(op.flags(), v1::OP_FLAG_FUA);
+      ranges.emplace_back(op.offset_bytes(), op.length_bytes());
+    }
+    // Whole blocks, not the 66'000 bytes of the limit.
+    EXPECT_THAT(ranges, ElementsAre(std::pair(512, 65536), std::pair(66048, 65536),
+                                    std::pair(131584, 65536), std::pair(197120, 3584)));
+  }
+}
+
+TEST_F(GrpcErrorsTest, NoEffectIsLongerThanAGibibyte) {
+  std::mutex mutex;
+  std::vector<uint64_t> lengths;
+  FakeGrpcServer server({.open =
+                             [](v1::OpenVolumeResponse& response) {
+                               response.mutable_geometry()->set_size_bytes(uint64_t{8} << 30);
+                               response.mutable_geometry()->set_can_write_zeroes(true);
+                               response.mutable_limits()->set_max_effect_bytes(uint64_t{1} << 40);
+                             },
+                         .refuse =
+                             [&](const v1::Op& op) {
+                               const std::lock_guard lock(mutex);
+                               lengths.push_back(op.length_bytes());
+                               return v1::ERROR_REASON_UNSPECIFIED;
+                             }});
+  EXPECT_TRUE(Open(server).WriteZeroes(0, (uint64_t{5} << 29)).ok());
+  EXPECT_THAT(lengths, ElementsAre(1u << 30, 1u << 30, 1u << 29));
 }
 
 // A certificate authority in a folder, by openssl(1).
