@@ -5,6 +5,8 @@
 #pragma once
 
 #include <grpcpp/completion_queue.h>
+#include <grpcpp/server_context.h>
+#include <grpcpp/support/status.h>
 
 #include <atomic>
 #include <list>
@@ -16,6 +18,7 @@
 
 #include "absl/functional/any_invocable.h"
 #include "core/reactor.h"
+#include "core/units.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "grpc/reflection/v1alpha/reflection.grpc.pb.h"
 #include "server/grpc/callers.h"
@@ -30,45 +33,18 @@ inline constexpr uint32_t kOpsPerMessage = 1024;
 inline constexpr uint32_t kStreamOps = 1024;  // credits of one stream
 inline constexpr uint64_t kStreamBytes = 16 * 1024 * 1024;
 
-// Calls of one kind that may live at one time on one queue: each holds at least one message. More
-// wait in gRPC, under its quota and the streams a connection may have.
-inline constexpr uint32_t kStreamsMax = 256;
-inline constexpr uint32_t kStreamsOfOne = kStreamsMax / 4;  // of one certificate, for each queue
-inline constexpr uint32_t kUnaryMax = 64;
-inline constexpr uint32_t kRangesMax = 16;
-
-// Keeps to such a limit. Any thread.
-class Doorway {
- public:
-  explicit Doorway(uint32_t limit) : limit_(limit) {}
-
-  // A call was taken; `next` makes one wait for the next client: now, or when there is room.
-  void Enter(absl::AnyInvocable<void()> next) {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      if (++inside_ >= limit_) {
-        next_ = std::move(next);
-        return;
-      }
-    }
-    next();
-  }
-  void Leave() {
-    absl::AnyInvocable<void()> next;
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      --inside_;
-      next.swap(next_);
-    }
-    if (next != nullptr) next();
-  }
-
- private:
-  const uint32_t limit_;
-  std::mutex mutex_;
-  uint32_t inside_ = 0;              // guarded by mutex_
-  absl::AnyInvocable<void()> next_;  // guarded by mutex_
-};
+// What lives at one time. Each call is taken from gRPC as it comes, and refused if there is no
+// room: gRPC's own line has no end, and keeps calls with their messages when their clients have
+// long gone.
+inline constexpr Quota::Limits kStreams{1024, 256, "Io streams",
+                                        "end some, or use fewer with more ops each"};
+inline constexpr Quota::Limits kUnary{
+    256 * kMiB, 64 * kMiB, "bytes of unary calls",
+    "wait for the answers of some, make them smaller, or use an Io stream"};
+inline constexpr uint64_t kUnaryBytes = 16 * kKiB;  // of one, besides its data
+inline constexpr Quota::Limits kLongCalls{
+    // of one kind, but Io
+    64, 16, "calls of this kind", "end some, or try again later"};
 
 // Those who want to hear that the door begins to drain. Any thread.
 class DrainListener {
@@ -106,12 +82,13 @@ struct ControlServices;
 
 // What the calls share. Outlives them.
 struct Host {
-  Host(Registry& its_registry, Reactor& its_reactor, uint32_t queues)
-      : registry(its_registry), here(its_reactor), streams(queues * kStreamsOfOne) {}
+  Host(Registry& its_registry, Reactor& its_reactor) : registry(its_registry), here(its_reactor) {}
   Registry& registry;
   Reactor& here;  // the registry's
   Callers callers;
-  Quota streams;                       // of Io
+  Quota streams{kStreams};
+  Quota unary{kUnary};
+  std::list<Quota> others;             // made before the first call
   ControlServices* control = nullptr;  // set before the first call
   // Io's messages are made and parsed by its calls: gRPC would do both outside of a Step's
   // hand-over.
@@ -121,7 +98,6 @@ struct Host {
   std::vector<std::string> services;  // the names of all, for the last two; constant once started
   std::atomic<bool> draining{false};
   DrainListeners at_drain;
-  std::list<Doorway> doorways;  // made before the first call
 
   // Calls that live, and the door's own one until it has stopped; then `none_left` is called, on
   // any thread.
@@ -188,29 +164,25 @@ class Step final : public Tag {
 
 class Call {
  public:
-  Call(Host& host, Doorway& doorway) : host_(host), doorway_(doorway) { host.live.fetch_add(1); }
-  virtual ~Call() {
-    if (entered_) doorway_.Leave();
-    host_.Leave();
-  }
+  Call(Host& host, Quota& quota) : host_(host), quota_(quota) { host.live.fetch_add(1); }
+  virtual ~Call() { host_.Leave(); }
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
 
  protected:
-  // A client has come; `next` as Doorway::Enter() takes it.
-  void Enter(absl::AnyInvocable<void()> next) {
-    entered_ = true;
-    doorway_.Enter(std::move(next));
-  }
+  // A client has come: what it takes of the quota is its until the end. An error is for the client.
+  ::grpc::Status Enter(const ::grpc::ServerContext& context, uint64_t amount = 1);
+  // Gives that back before the end, for what it stands for is gone.
+  void Depart() { const Quota::Ticket place = std::move(place_); }
 
   Host& host_;
-  Doorway& doorway_;
+  Quota& quota_;
 
  private:
-  bool entered_ = false;  // written by the thread that takes it, before anybody else has it
+  Quota::Ticket place_;
 };
 
-// Makes one call of each kind wait for a client on `cq`; each that is taken makes the next. Before
+// Makes one call of each kind wait for a client on `cq`; each that comes makes the next. Before
 // the queue's thread runs.
 void AwaitStreams(Host& host, ::grpc::ServerCompletionQueue& cq);
 void AwaitUnary(Host& host, ::grpc::ServerCompletionQueue& cq);

@@ -112,7 +112,7 @@ struct Door::Inside {
         local_connections(options.connections, [this] { room(); }),
         registry(reactors, here, exports, epochs, {options.lease_ns, 1000, SessionOptions()},
                  std::move(settle_nbd)),
-        host(registry, here, options.threads) {
+        host(registry, here) {
     if (!options.tls.has_value()) return;
     RelayOptions relay_options = options.tls->relay;
     relay_options.frame_max = kFrameAnnouncedMax;

@@ -22,7 +22,7 @@ class GuestBook {
   // Of all connections of a certificate, at full speed. Who sends more is read later, not closed.
   static constexpr TokenBucket::Rate kStreams{10'000, 10'000};
   static constexpr TokenBucket::Rate kFrames{400'000, 400'000};
-  static constexpr TokenBucket::Rate kResets{1024, 512};  // the burst above a connection's
+  static constexpr TokenBucket::Rate kResets{1024, 2048};  // the burst above a connection's
   // A certificate is kept out this long after an offence, doubled with each further one; offences
   // are forgotten when there was none for so long.
   static constexpr uint64_t kFirstOutNs = 1 * kSecond;

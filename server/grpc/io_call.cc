@@ -14,12 +14,10 @@
 #include <optional>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "core/check.h"
 #include "server/grpc/call.h"
 #include "server/grpc/convert.h"
 #include "server/grpc/status.h"
-#include "server/text.h"
 
 namespace sluice::rpc {
 namespace {
@@ -57,8 +55,8 @@ bool Decode(::grpc::ByteBuffer& bytes, v1::IoRequest& message) {
 
 class IoCall final : public Call, private Party, public std::enable_shared_from_this<IoCall> {
  public:
-  IoCall(Host& host, Doorway& doorway, ::grpc::ServerCompletionQueue& cq)
-      : Call(host, doorway),
+  IoCall(Host& host, ::grpc::ServerCompletionQueue& cq)
+      : Call(host, host.streams),
         cq_(cq),
         stream_(&context_),
         asked_(*this, &IoCall::Asked),
@@ -106,6 +104,14 @@ class IoCall final : public Call, private Party, public std::enable_shared_from_
   // --- any thread ---
   void Send(std::unique_ptr<v1::IoResponse> message);
   void Close(const ::grpc::Status& status);
+  // Of one that never attached: nothing of it is left but the status, which may have to wait for
+  // the client to read.
+  void Refuse(Reason why) {
+    arriving_.Clear();
+    slots_[0] = Slot();
+    Depart();
+    Close(StatusOf(why));
+  }
   // Give the stream what it can take now; they let go of the lock.
   void ReadMore(Lock lock);
   void WriteMore(Lock lock);
@@ -120,7 +126,6 @@ class IoCall final : public Call, private Party, public std::enable_shared_from_
   ::grpc::ServerContext context_;
   ::grpc::ServerAsyncReaderWriter<::grpc::ByteBuffer, ::grpc::ByteBuffer> stream_;
   Step<IoCall> asked_, read_, write_, finish_;
-  Quota::Ticket share_;               // set by Asked(), then constant
   std::shared_ptr<Session> session_;  // set by Join(), then constant
 
   // The reactor's.
@@ -150,16 +155,8 @@ class IoCall final : public Call, private Party, public std::enable_shared_from_
 
 void IoCall::Asked(bool ok) {
   if (!ok) return;  // the door closes
-  Enter([&host = host_, &doorway = doorway_, &cq = cq_] {
-    std::make_shared<IoCall>(host, doorway, cq)->Start();
-  });
-  const Caller caller = host_.callers.Find(context_.peer());
-  share_ = host_.streams.Enter(caller.identity);
-  if (!share_) {
-    return Close(StatusOf(absl::ResourceExhaustedError(absl::StrCat(
-        "certificate ", Quote(caller.identity.name), " has ", host_.streams.of_one(),
-        " streams, its share of what the server has: end some, or use fewer with more ops each"))));
-  }
+  std::make_shared<IoCall>(host_, cq_)->Start();
+  if (const ::grpc::Status refused = Enter(context_); !refused.ok()) return Close(refused);
   ReadMore(Lock(mutex_));
 }
 
@@ -183,11 +180,11 @@ void IoCall::Arrived(bool ok) {
   }
   lock.unlock();
   if (!ok) {
-    if (first) return Close(StatusOf(Reason::kBadRequest));
+    if (first) return Refuse(Reason::kBadRequest);
     return Post([](IoCall& call) { call.EndOfInput(); });
   }
   if (first) {
-    if (!parsed || !slot.message.has_attach()) return Close(StatusOf(Reason::kBadRequest));
+    if (!parsed || !slot.message.has_attach()) return Refuse(Reason::kBadRequest);
     return Join(slot.message.attach());
   }
   if (!parsed || slot.message.has_attach() || slot.message.ops_size() > int{kOpsPerMessage} ||
@@ -201,9 +198,9 @@ void IoCall::Arrived(bool ok) {
 }
 
 void IoCall::Join(const v1::IoAttach& attach) {
-  if (host_.draining.load()) return Close(StatusOf(Reason::kDraining));
+  if (host_.draining.load()) return Refuse(Reason::kDraining);
   auto found = host_.registry.Find(attach.session_id(), attach.epoch());
-  if (found.refused != Reason::kNone) return Close(StatusOf(found.refused));
+  if (found.refused != Reason::kNone) return Refuse(found.refused);
   session_ = std::move(found.session);
   Post([attach_seq = attach.attach_seq()](IoCall& call) { call.Attach(attach_seq); });
 }
@@ -213,7 +210,7 @@ void IoCall::Attach(uint64_t attach_seq) {
   session_->Attach(*this, attach_seq, [this](const Session::Attached& answer) {
     if (answer.refused != Reason::kNone) {
       joined_ = nullptr;  // a post keeps it
-      return Close(StatusOf(answer.refused));
+      return Refuse(answer.refused);
     }
     auto message = std::make_unique<v1::IoResponse>();
     v1::IoAttached& attached = *message->mutable_attached();
@@ -401,7 +398,7 @@ void IoCall::Close(const ::grpc::Status& status) {
 }  // namespace
 
 void AwaitStreams(Host& host, ::grpc::ServerCompletionQueue& cq) {
-  std::make_shared<IoCall>(host, host.doorways.emplace_back(kStreamsMax), cq)->Start();
+  std::make_shared<IoCall>(host, cq)->Start();
 }
 
 }  // namespace sluice::rpc

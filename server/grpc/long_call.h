@@ -25,9 +25,8 @@ class LongCall : public Call,
   using Ask = void (Service::*)(::grpc::ServerContext*, Request*, Responder*,
                                 ::grpc::CompletionQueue*, ::grpc::ServerCompletionQueue*, void*);
 
-  LongCall(Host& host, Doorway& doorway, ::grpc::ServerCompletionQueue& cq, Service& service,
-           Ask ask)
-      : Call(host, doorway),
+  LongCall(Host& host, Quota& quota, ::grpc::ServerCompletionQueue& cq, Service& service, Ask ask)
+      : Call(host, quota),
         cq_(cq),
         service_(service),
         ask_(ask),
@@ -105,7 +104,11 @@ class LongCall : public Call,
  private:
   void Asked(bool ok) {
     if (!ok) return gone_.Drop();  // of a call that never was nobody tells the end
-    Enter([another = Another()] { another->Start(); });
+    Another()->Start();
+    if (const ::grpc::Status refused = Enter(context_); !refused.ok()) {
+      const Lock lock(mutex_);
+      return Over(refused);
+    }
     Begin();
     host_.at_drain.Add(this->shared_from_this());
     Turn();

@@ -20,8 +20,7 @@ namespace health = ::grpc::health::v1;
 namespace reflection = ::grpc::reflection::v1alpha;
 namespace pb = google::protobuf;
 
-constexpr uint32_t kObserversMax = 16;  // streams of each kind
-constexpr size_t kTextMax = 1024;       // of a reflection request, bytes
+constexpr size_t kTextMax = 1024;  // of a reflection request, bytes
 
 // --- health ---
 
@@ -51,8 +50,8 @@ class WatchCall final : public Call,
                         public DrainListener,
                         public std::enable_shared_from_this<WatchCall> {
  public:
-  WatchCall(Host& host, Doorway& doorway, ::grpc::ServerCompletionQueue& cq)
-      : Call(host, doorway),
+  WatchCall(Host& host, Quota& quota, ::grpc::ServerCompletionQueue& cq)
+      : Call(host, quota),
         cq_(cq),
         writer_(&context_),
         asked_(*this, &WatchCall::Asked),
@@ -68,9 +67,11 @@ class WatchCall final : public Call,
  private:
   void Asked(bool ok) {
     if (!ok) return gone_.Drop();  // of a call that never was nobody tells the end
-    Enter([&host = host_, &doorway = doorway_, &cq = cq_] {
-      std::make_shared<WatchCall>(host, doorway, cq)->Start();
-    });
+    std::make_shared<WatchCall>(host_, quota_, cq_)->Start();
+    if (const ::grpc::Status refused = Enter(context_); !refused.ok()) {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      return Finish(refused);
+    }
     host_.at_drain.Add(shared_from_this());
     Tell();
   }
@@ -105,9 +106,9 @@ class WatchCall final : public Call,
     if (!writing_) Finish();
   }
   // REQUIRES: mutex_ is held.
-  void Finish() {
+  void Finish(const ::grpc::Status& status = ::grpc::Status::OK) {
     if (std::exchange(finishing_, true)) return;
-    writer_.Finish(::grpc::Status::OK, finish_.Lend());
+    writer_.Finish(status, finish_.Lend());
   }
   void Ended(bool) {}
 
@@ -170,8 +171,8 @@ void Reflect(const Host& host, const reflection::ServerReflectionRequest& reques
 
 class ReflectionCall final : public Call, public std::enable_shared_from_this<ReflectionCall> {
  public:
-  ReflectionCall(Host& host, Doorway& doorway, ::grpc::ServerCompletionQueue& cq)
-      : Call(host, doorway),
+  ReflectionCall(Host& host, Quota& quota, ::grpc::ServerCompletionQueue& cq)
+      : Call(host, quota),
         cq_(cq),
         stream_(&context_),
         asked_(*this, &ReflectionCall::Asked),
@@ -186,9 +187,8 @@ class ReflectionCall final : public Call, public std::enable_shared_from_this<Re
  private:
   void Asked(bool ok) {
     if (!ok) return;  // the door closes
-    Enter([&host = host_, &doorway = doorway_, &cq = cq_] {
-      std::make_shared<ReflectionCall>(host, doorway, cq)->Start();
-    });
+    std::make_shared<ReflectionCall>(host_, quota_, cq_)->Start();
+    if (const ::grpc::Status refused = Enter(context_); !refused.ok()) return Finish(refused);
     stream_.Read(&request_, read_.Give());
   }
   void Arrived(bool ok) {
@@ -220,8 +220,8 @@ class ReflectionCall final : public Call, public std::enable_shared_from_this<Re
 
 void AwaitObservers(Host& host, ::grpc::ServerCompletionQueue& cq) {
   AwaitCall<CheckCall>(host, cq, host.health, &Health::RequestCheck, HandleCheck);
-  std::make_shared<WatchCall>(host, host.doorways.emplace_back(kObserversMax), cq)->Start();
-  std::make_shared<ReflectionCall>(host, host.doorways.emplace_back(kObserversMax), cq)->Start();
+  std::make_shared<WatchCall>(host, host.others.emplace_back(kLongCalls), cq)->Start();
+  std::make_shared<ReflectionCall>(host, host.others.emplace_back(kLongCalls), cq)->Start();
 }
 
 }  // namespace sluice::rpc

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A certificate's share of what all have together: so that one holder, gone bad or wrong, leaves
-// the others theirs. Who comes over the unix socket owns the data anyway and has no limit but the
-// whole's. Any thread; a quota outlives its tickets.
+// So much of something for all together, and of that a share for each certificate: so that one
+// holder, gone bad or wrong, leaves the others theirs. Who comes over the unix socket owns the data
+// anyway and has no limit but the whole's. Any thread; a quota outlives its tickets.
 #pragma once
 
 #include <cstdint>
@@ -10,13 +10,21 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
 #include "server/access.h"
 
 namespace sluice::rpc {
 
 class Quota {
  public:
-  // One of a holder's share, given back when it dies. An empty one is none.
+  struct Limits {
+    uint64_t of_all;
+    uint64_t of_one;   // certificate
+    const char* what;  // "streams", for the error of who finds none left
+    const char* cure;
+  };
+
+  // A part of it, given back when it dies. An empty one is none.
   class Ticket {
    public:
     Ticket() = default;
@@ -24,46 +32,36 @@ class Quota {
     Ticket& operator=(Ticket&& other) noexcept {
       std::swap(quota_, other.quota_);
       std::swap(name_, other.name_);
+      std::swap(amount_, other.amount_);
       return *this;
     }
     ~Ticket() {
-      if (quota_ != nullptr) quota_->Leave(name_);
+      if (quota_ != nullptr) quota_->Leave(name_, amount_);
     }
-    explicit operator bool() const { return quota_ != nullptr; }
 
    private:
     friend class Quota;
-    Ticket(Quota& quota, std::string name) : quota_(&quota), name_(std::move(name)) {}
+    Ticket(Quota& quota, std::string name, uint64_t amount)
+        : quota_(&quota), name_(std::move(name)), amount_(amount) {}
     Quota* quota_ = nullptr;
-    std::string name_;  // of the certificate; empty: not counted
+    std::string name_;  // of the certificate; empty: of none
+    uint64_t amount_ = 0;
   };
 
-  explicit Quota(uint32_t of_one) : of_one_(of_one) {}
+  explicit Quota(const Limits& limits) : limits_(limits) {}
   Quota(const Quota&) = delete;
   Quota& operator=(const Quota&) = delete;
 
-  // Empty if that certificate has its share already.
-  Ticket Enter(const Identity& who) {
-    if (who.kind != Identity::Kind::kCertificate) return {*this, ""};
-    const std::lock_guard<std::mutex> lock(mutex_);
-    uint32_t& inside = inside_[who.name];
-    if (inside == of_one_) return {};
-    ++inside;
-    return {*this, who.name};
-  }
-  uint32_t of_one() const { return of_one_; }
+  // ResourceExhausted, with a text for the caller, if not so much is left.
+  absl::StatusOr<Ticket> Enter(const Identity& who, uint64_t amount = 1);
 
  private:
-  void Leave(const std::string& name) {
-    if (name.empty()) return;
-    const std::lock_guard<std::mutex> lock(mutex_);
-    const auto found = inside_.find(name);
-    if (--found->second == 0) inside_.erase(found);
-  }
+  void Leave(const std::string& name, uint64_t amount);
 
-  const uint32_t of_one_;
-  std::mutex mutex_;                                   // not absl's: see call.h
-  absl::flat_hash_map<std::string, uint32_t> inside_;  // guarded by mutex_; by certificate
+  const Limits limits_;
+  std::mutex mutex_;                                     // not absl's: see call.h
+  uint64_t taken_ = 0;                                   // guarded by mutex_
+  absl::flat_hash_map<std::string, uint64_t> taken_by_;  // guarded by mutex_; by certificate
 };
 
 }  // namespace sluice::rpc

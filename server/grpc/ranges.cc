@@ -27,8 +27,8 @@ class RangeCall : public Call, public std::enable_shared_from_this<RangeCall<Req
   using Ask = void (Service::*)(::grpc::ServerContext*, Request*,
                                 ::grpc::ServerAsyncWriter<Response>*, ::grpc::CompletionQueue*,
                                 ::grpc::ServerCompletionQueue*, void*);
-  RangeCall(Host& host, Doorway& doorway, ::grpc::ServerCompletionQueue& cq)
-      : Call(host, doorway),
+  RangeCall(Host& host, Quota& quota, ::grpc::ServerCompletionQueue& cq)
+      : Call(host, quota),
         cq_(cq),
         writer_(&context_),
         asked_(*this, &RangeCall::Asked),
@@ -41,7 +41,7 @@ class RangeCall : public Call, public std::enable_shared_from_this<RangeCall<Req
   }
 
   // Makes a call of the same kind wait for its client.
-  virtual absl::AnyInvocable<void()> Another() = 0;
+  virtual void StartAnother() = 0;
   virtual Reason Check() = 0;  // of the request alone
   virtual void Next() = 0;
 
@@ -60,7 +60,8 @@ class RangeCall : public Call, public std::enable_shared_from_this<RangeCall<Req
  private:
   void Asked(bool ok) {
     if (!ok) return;  // the door closes
-    Enter(Another());
+    StartAnother();
+    if (const ::grpc::Status refused = Enter(context_); !refused.ok()) return Close(refused);
     Go();
   }
   // The session is looked up before each piece, so that one that is fenced tells no more.
@@ -104,11 +105,7 @@ class StatusCall final : public RangeCall<v1::GetBlockStatusRequest, v1::GetBloc
   void Start() { Await(&Service::RequestGetBlockStatus); }
 
  private:
-  absl::AnyInvocable<void()> Another() override {
-    return [&host = host_, &doorway = doorway_, &cq = cq_] {
-      std::make_shared<StatusCall>(host, doorway, cq)->Start();
-    };
-  }
+  void StartAnother() override { std::make_shared<StatusCall>(host_, quota_, cq_)->Start(); }
   Reason Check() override { return Reason::kNone; }
 
   void Next() override {
@@ -159,11 +156,7 @@ class VerifyCall final : public RangeCall<v1::VerifyRangeRequest, v1::VerifyRang
   void Start() { Await(&Service::RequestVerifyRange); }
 
  private:
-  absl::AnyInvocable<void()> Another() override {
-    return [&host = host_, &doorway = doorway_, &cq = cq_] {
-      std::make_shared<VerifyCall>(host, doorway, cq)->Start();
-    };
-  }
+  void StartAnother() override { std::make_shared<VerifyCall>(host_, quota_, cq_)->Start(); }
 
   Reason Check() override {
     chunk_ = request_.chunk_bytes() != 0 ? request_.chunk_bytes() : kChunkDefault;
@@ -232,8 +225,8 @@ class VerifyCall final : public RangeCall<v1::VerifyRangeRequest, v1::VerifyRang
 }  // namespace
 
 void AwaitRanges(Host& host, ::grpc::ServerCompletionQueue& cq) {
-  std::make_shared<StatusCall>(host, host.doorways.emplace_back(kRangesMax), cq)->Start();
-  std::make_shared<VerifyCall>(host, host.doorways.emplace_back(kRangesMax), cq)->Start();
+  std::make_shared<StatusCall>(host, host.others.emplace_back(kLongCalls), cq)->Start();
+  std::make_shared<VerifyCall>(host, host.others.emplace_back(kLongCalls), cq)->Start();
 }
 
 }  // namespace sluice::rpc

@@ -10,7 +10,6 @@
 namespace sluice::rpc {
 namespace {
 
-constexpr uint32_t kWatchersMax = 64;
 constexpr uint32_t kIntervalMinMs = 100;
 constexpr uint32_t kIntervalMaxMs = 60'000;
 constexpr uint32_t kIntervalDefaultMs = 1'000;
@@ -30,7 +29,7 @@ class WatchStats final : public StatsCall {
 
  private:
   std::shared_ptr<StatsCall> Another() override {
-    return std::make_shared<WatchStats>(host_, doorway_, cq_, service_, ask_);
+    return std::make_shared<WatchStats>(host_, quota_, cq_, service_, ask_);
   }
   void Advance() override {
     if (const ::grpc::Status refused = Admit(host_, context_); !refused.ok()) return Over(refused);
@@ -85,7 +84,7 @@ void AwaitStats(Host& host, ::grpc::ServerCompletionQueue& cq) {
   using Stats = v1::StatsService::AsyncService;
   Stats& stats = host.control->stats;
   AwaitControl<Get>(host, cq, stats, &Stats::RequestGetStats);
-  std::make_shared<WatchStats>(host, host.doorways.emplace_back(kWatchersMax), cq, stats,
+  std::make_shared<WatchStats>(host, host.others.emplace_back(kLongCalls), cq, stats,
                                &Stats::RequestWatchStats)
       ->Start();
 }

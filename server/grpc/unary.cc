@@ -93,10 +93,12 @@ void HandleClose(UnaryPtr<v1::CloseVolumeRequest, v1::CloseVolumeResponse> call)
 
 // --- single ops ---
 
-// Gives one op to its session and answers the call with what came of it. Its own keeper until the
-// session is done with it.
+// Gives one op to its session and answers the call with what came of it, or lets go of both when
+// the client has gone: what is begun goes on, and its drive may hang for ever. Its own keeper until
+// the session is done with it.
 template <typename Request, typename Response>
-class SingleOp final : private Party {
+class SingleOp final : private Party,
+                       public std::enable_shared_from_this<SingleOp<Request, Response>> {
  public:
   using CallPtr = UnaryPtr<Request, Response>;
 
@@ -104,14 +106,23 @@ class SingleOp final : private Party {
     auto found = call->host().registry.Find(call->request.session_id(), call->request.epoch());
     if (found.refused != Reason::kNone) return call->Fail(StatusOf(found.refused));
     Reactor& home = found.session->reactor();
-    auto* single = new SingleOp(std::move(call), std::move(found.session), op);
-    home.Post([single] { single->session_->Submit(*single, std::span(&single->op_, 1)); });
+    auto single = std::make_shared<SingleOp>(call, std::move(found.session), op);
+    home.Post([single] {
+      single->keep_ = single;
+      single->session_->Submit(*single, std::span(&single->op_, 1));
+    });
+    call->WhenGone([&home, weak = std::weak_ptr<SingleOp>(single)] {
+      home.Post([weak] {
+        if (const auto left = weak.lock()) left->LetGo();
+      });
+    });
   }
 
- private:
+  // For Run() alone.
   SingleOp(CallPtr call, std::shared_ptr<Session> session, const OpRequest& op)
       : call_(std::move(call)), session_(std::move(session)), op_(op) {}
 
+ private:
   void OnResult(const OpResult& result, const Bio* data) noexcept override {
     if (result.reason != Reason::kNone) {
       call_->Fail(StatusOf(result, op_.offset, op_.length));
@@ -136,16 +147,23 @@ class SingleOp final : private Party {
     taken_ = true;
     LeaveIfOver();
   }
+  // Its client has gone.
+  void LetGo() {
+    if (call_ == nullptr) return;
+    session_->Detach(*this);
+    OnClosed(Reason::kCancelled);
+  }
   // The session still runs the call that led here: it is let go of in a later one.
   void LeaveIfOver() {
     if (!taken_ || call_ != nullptr) return;
-    session_->reactor().Post([self = std::unique_ptr<SingleOp>(this)] {});
+    session_->reactor().Post([keep = std::move(keep_)] {});
   }
 
   CallPtr call_;
   const std::shared_ptr<Session> session_;
   OpRequest op_;
   bool taken_ = false;
+  std::shared_ptr<SingleOp> keep_;  // this, while the session knows it
 };
 
 template <typename Request, typename Response>

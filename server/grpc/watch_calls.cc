@@ -10,7 +10,6 @@
 namespace sluice::rpc {
 namespace {
 
-constexpr uint32_t kWatchersMax = 64;  // of each kind
 constexpr size_t kEventsPerMessage = 256;
 constexpr uint32_t kWaitMaxMs = 600'000;
 constexpr uint32_t kWaitDefaultMs = 10'000;
@@ -26,7 +25,7 @@ class WatchEvents final : public EventsCall {
   EventLog& events() { return host_.control->management.control.events(); }
 
   std::shared_ptr<EventsCall> Another() override {
-    return std::make_shared<WatchEvents>(host_, doorway_, cq_, service_, ask_);
+    return std::make_shared<WatchEvents>(host_, quota_, cq_, service_, ask_);
   }
   void Begin() override {
     since_ = request_.since_revision() != 0 ? request_.since_revision() : events().newest();
@@ -69,7 +68,7 @@ class WaitOperation final : public WaitCall {
   Control& control() { return host_.control->management.control; }
 
   std::shared_ptr<WaitCall> Another() override {
-    return std::make_shared<WaitOperation>(host_, doorway_, cq_, service_, ask_);
+    return std::make_shared<WaitOperation>(host_, quota_, cq_, service_, ask_);
   }
   void Begin() override {
     watch_ = control().events().Subscribe([this] { Nudge(); });
@@ -110,11 +109,10 @@ class WaitOperation final : public WaitCall {
 }  // namespace
 
 void AwaitWaiters(Host& host, ::grpc::ServerCompletionQueue& cq) {
-  std::make_shared<WatchEvents>(host, host.doorways.emplace_back(kWatchersMax), cq,
-                                host.control->stats,
+  std::make_shared<WatchEvents>(host, host.others.emplace_back(kLongCalls), cq, host.control->stats,
                                 &v1::StatsService::AsyncService::RequestWatchEvents)
       ->Start();
-  std::make_shared<WaitOperation>(host, host.doorways.emplace_back(kWatchersMax), cq,
+  std::make_shared<WaitOperation>(host, host.others.emplace_back(kLongCalls), cq,
                                   host.control->operation,
                                   &v1::OperationService::AsyncService::RequestWaitOperation)
       ->Start();

@@ -34,11 +34,6 @@ EXPORTS = '''disk { name: "n" null_bytes: 1073741824 }
     export { name: "null" volume: "n" }'''
 
 
-def status_mib(pid, key):
-    with open(f'/proc/{pid}/status', encoding='ascii') as f:
-        return int(re.search(rf'^{key}:\s+(\d+) kB', f.read(), re.M).group(1)) / 1024
-
-
 def cpu_seconds(pid):
     with open(f'/proc/{pid}/stat', encoding='ascii') as f:
         fields = f.read().rsplit(')', 1)[1].split()
@@ -124,10 +119,9 @@ class Flood(Tls):
 
     def one_round(self, server, flood, certificates, honest):
         """Baseline, attack, baseline; what was seen."""
-        pid = server.process.pid
         seconds = SECONDS.get(flood, 3)
         before = nbd_iops(server, 1)
-        rss = status_mib(pid, 'VmRSS')
+        rss = server.status_mib('VmRSS')
         with Attackers(server, flood, seconds, certificates, self.authority) as bad:
             bad.go()
             time.sleep(0.3)
@@ -136,7 +130,7 @@ class Flood(Tls):
             sent = bad.wait()
         after = nbd_iops(server, 1)
         return {'ratio': during / ((before + after) / 2), 'let_in': sum(s['let_in'] for s in sent),
-                'growth': status_mib(pid, 'VmHWM') - rss, 'newcomer': newcomer,
+                'growth': server.status_mib('VmHWM') - rss, 'newcomer': newcomer,
                 'iops': (before, during, after)}
 
     def newcomer(self, server, client):

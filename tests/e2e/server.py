@@ -72,6 +72,11 @@ class Server:
         self.log.seek(0)
         return self.log.read()
 
+    def status_mib(self, key):
+        """A size of its process, as proc(5) names it in /proc/PID/status."""
+        with open(f'/proc/{self.process.pid}/status', encoding='ascii') as f:
+            return int(re.search(rf'^{key}:\s+(\d+) kB', f.read(), re.M).group(1)) / 1024
+
     def alive(self):
         return self.process.poll() is None
 

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The gRPC door over TCP: mutual TLS or nothing, rights by certificate, certificates read anew."""
 import os
-import queue
 import resource
 import shutil
 import signal
@@ -11,11 +10,9 @@ import ssl
 import time
 
 import certs
-import grpc
 import h2
 import wire
-from disks import Nbdkit, fuse_file
-from rpc import Channel, Failed, READ_ONLY, block, call
+from rpc import Channel, Failed, READ_ONLY, call
 from server import Server, refuses
 from sluice.v1 import server_pb2, server_pb2_grpc
 from suite import Case, MIB, eventually, main, pattern
@@ -234,83 +231,6 @@ class Rights(Tls):
         mine.write(0, bytes(512))
         again = self.channel(server).open(client='a')
         self.assertEqual(again.epoch, mine.epoch + 1)
-
-
-class Shares(Tls):
-    """What one certificate holder takes leaves the others theirs."""
-
-    def assert_overloaded(self, function, text):
-        with self.assertRaises(Failed) as failed:
-            function()
-        self.assertEqual(str(failed.exception), 'OVERLOADED')
-        self.assertIn(text, failed.exception.text)
-
-    def others(self, server):
-        """Of another certificate, and of this machine."""
-        return (self.channel(server, self.authority.issue('vm8')),
-                self.enterContext(Channel(server)))
-
-    def test_a_certificate_has_a_quarter_of_the_sessions(self):
-        server = self.serve()
-        mine = self.channel(server)
-        sessions = [mine.open(client=f'c{n}', mode=READ_ONLY) for n in range(250)]
-        self.assert_overloaded(lambda: mine.open(client='one more', mode=READ_ONLY),
-                               '"vm7" has 250 sessions, its share of what the server has: close')
-        mine.open(client='c0', mode=READ_ONLY)  # takes its own over
-        for channel in self.others(server):
-            channel.open(mode=READ_ONLY)
-        sessions[1].close()
-        mine.open(client='one more', mode=READ_ONLY)
-
-    def test_a_certificate_has_a_quarter_of_the_streams(self):
-        server = self.serve()
-        share = 64 * max(1, len(os.sched_getaffinity(0)) // 2)
-        holders = [self.channel(server) for _ in range(1 + share // 100)]
-        idle = queue.Queue()
-        streams = [holders[n % len(holders)].block.Io(iter(idle.get, None), timeout=60)
-                   for n in range(share)]
-        self.addCleanup(lambda: [stream.cancel() for stream in streams])
-        session = holders[0].open(client='a', mode=READ_ONLY)
-
-        def refused():
-            try:
-                session.stream(attach_seq=refused.tries).end()
-            except Failed as failed:
-                return failed
-            finally:
-                refused.tries += 1
-            return None
-        refused.tries = 1
-        failed = eventually(refused, what='a stream too many')
-        self.assertEqual(str(failed), 'OVERLOADED')
-        self.assertIn(f'"vm7" has {share} streams, its share', failed.text)
-        for channel in self.others(server):
-            channel.open(client='b', mode=READ_ONLY).stream().end()
-        for stream in streams:
-            stream.cancel()
-        eventually(lambda: refused() is None, what='room for it')
-
-
-class Hung(Tls):
-    def test_a_client_whose_calls_all_time_out_is_not_kept_out(self):
-        nbdkit = self.enterContext(Nbdkit(self.tmp, 'memory', '16M'))
-        file = self.enterContext(fuse_file(self.tmp, nbdkit))
-        server = self.serve(exports=f'''
-            disk {{ name: "slow" path: "{file}" buffered: true }}
-            export {{ name: "slow" volume: "slow" }}''')
-        self.addCleanup(nbdkit.resume)
-        session = self.channel(server).open('slow', client='a')
-        nbdkit.stall()
-        for _ in range(12):
-            late = [session.block.Read.future(block.ReadRequest(
-                **session.key(), offset_bytes=0, length_bytes=4096), timeout=0.6)
-                for _ in range(160)]
-            codes = {call.exception().code() for call in late}
-            self.assertEqual(codes, {grpc.StatusCode.DEADLINE_EXCEEDED})
-        nbdkit.resume()
-        self.assertEqual(len(session.read(0, 4096)), 4096)
-        self.assertNotIn('floods', server.text())
-        self.assertEqual(server.text().count('): connected'), 1)
 
 
 class Files(Tls):
