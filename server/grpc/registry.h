@@ -186,7 +186,7 @@ class Registry {
   void Grant(OpeningPtr opening);
   void Refuse(Opening& opening, OpenAnswer answer);
   OpenAnswer Conflicting(Opening& opening);
-  OpenAnswer BeyondItsShare(const Opening& opening) const;
+  OpenAnswer BeyondLimits(const Opening& opening) const;
   void Change(const std::shared_ptr<const Export>& next, absl::AnyInvocable<void()> done);
 
   static bool WantsAlone(const Opening& opening);

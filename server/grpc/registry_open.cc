@@ -142,31 +142,37 @@ bool Registry::Judge(Opening& opening, OpenAnswer& refusal) {
     refusal = Refusal(Reason::kReadOnly, "the export is read-only: open it READ_ONLY");
   } else if (ask.epoch != 0 && ask.epoch != epochs_.Current(opening.exported->name)) {
     refusal = Refusal(Reason::kStaleEpoch, kStaleText);
-  } else if (holders_.size() >= options_.sessions_max) {
-    refusal = Refusal(Reason::kOverloaded, "as many sessions as the limit allows");
   }
   if (refusal.refused == Reason::kNone) refusal = Conflicting(opening);
-  if (refusal.refused == Reason::kNone) refusal = BeyondItsShare(opening);
+  if (refusal.refused == Reason::kNone) refusal = BeyondLimits(opening);
   return refusal.refused == Reason::kNone;
 }
 
-// Over the unix socket there is no share: its peers own the data anyway.
-OpenAnswer Registry::BeyondItsShare(const Opening& opening) const {
+// The sessions that stay beside it. Over the unix socket there is no share: its peers own the data
+// anyway.
+OpenAnswer Registry::BeyondLimits(const Opening& opening) const {
   const Identity& who = opening.ask.identity;
-  if (who.kind != Identity::Kind::kCertificate) return OpenAnswer();
+  const bool shares = who.kind == Identity::Kind::kCertificate;
   const uint32_t share = std::max(1u, options_.sessions_max / 4);
   size_t stay = 0;
+  size_t own = 0;
   for (const auto& [handle, holder] : holders_) {
     const auto& gone = opening.displaced;
-    const bool its_own =
-        holder->ask.identity.kind == who.kind && holder->ask.identity.name == who.name;
-    if (its_own && std::find(gone.begin(), gone.end(), handle) == gone.end()) ++stay;
+    if (std::find(gone.begin(), gone.end(), handle) != gone.end()) continue;
+    ++stay;
+    const Identity& other = holder->ask.identity;
+    if (other.kind == who.kind && other.name == who.name) ++own;
   }
-  if (stay < share) return OpenAnswer();
-  return Refusal(Reason::kOverloaded,
-                 absl::StrCat("certificate ", Quote(who.name), " has ", stay,
-                              " sessions, its share of what the server has: close some, or wait "
-                              "until their leases end"));
+  if (shares && own >= share) {
+    return Refusal(Reason::kOverloaded,
+                   absl::StrCat("certificate ", Quote(who.name), " has ", own,
+                                " sessions, its share of what the server has: close some, or wait "
+                                "until their leases end"));
+  }
+  if (stay < options_.sessions_max) return OpenAnswer();
+  return Refusal(Reason::kOverloaded, absl::StrCat("the server has ", stay,
+                                                   " sessions, as many as it may: try again "
+                                                   "when some were closed"));
 }
 
 // The sessions on the export and its kin: who stands in the way, or is displaced.
@@ -305,6 +311,9 @@ void Registry::Grant(OpeningPtr opening) {
     return Refuse(*opening, Refusal(Reason::kMountConflict,
                                     "the export is being changed or taken away: ask again"));
   }
+  // Others were on their way beside it.
+  OpenAnswer beyond = BeyondLimits(*opening);
+  if (beyond.refused != Reason::kNone) return Refuse(*opening, std::move(beyond));
   const uint16_t home = exported.target->home() != kNoHome
                             ? exported.target->home()
                             : static_cast<uint16_t>(next_reactor_++ % reactors_.size());

@@ -252,6 +252,7 @@ TEST_F(RegistryTest, ASessionGoesOverToAChangedExport) {
 TEST_F(RegistryTest, SessionsHaveALimit) {
   for (int i = 0; i < 8; ++i) Opened(Ask("c" + std::to_string(i), Mode::kReadOnly));
   EXPECT_EQ(Refused(Ask("x", Mode::kReadOnly)), Reason::kOverloaded);
+  Opened(Ask("c0", Mode::kReadOnly));  // takes its own over
 }
 
 TEST_F(RegistryTest, ACertificateHasAQuarterOfTheSessionsAndTakesItsOwnOver) {
@@ -271,6 +272,24 @@ TEST_F(RegistryTest, ACertificateHasAQuarterOfTheSessionsAndTakesItsOwnOver) {
   for (int i = 0; i < 4; ++i) Opened(Ask("local" + std::to_string(i), Mode::kReadOnly));
   EXPECT_EQ(Close(second), Reason::kNone);
   Opened(by("vm7", "c"));
+}
+
+// While their epochs are made durable, none of them is a session yet.
+TEST_F(RegistryTest, OpeningsOnTheirWayTogetherDoNotPassTheShare) {
+  epochs_.hold = true;
+  std::vector<std::shared_ptr<std::optional<OpenAnswer>>> answers;
+  for (const char* name : {"disk", "beside", "base"}) {
+    OpenAsk ask = Ask(name);
+    ask.export_name = name;
+    ask.identity = {Identity::Kind::kCertificate, "vm7", false};
+    answers.push_back(Open(ask));
+  }
+  epochs_.Answer(absl::OkStatus());
+  Turn();
+  std::map<Reason, int> refused;
+  for (const auto& answer : answers) ++refused[answer->value().refused];
+  EXPECT_EQ(refused, (std::map<Reason, int>{{Reason::kNone, 2}, {Reason::kOverloaded, 1}}));
+  epochs_.hold = false;
 }
 
 TEST_F(RegistryTest, ADrainAnswersAndEndsEverySession) {
