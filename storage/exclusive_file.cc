@@ -3,10 +3,8 @@
 
 #include <fcntl.h>
 #include <linux/fs.h>
-#include <linux/openat2.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -14,9 +12,11 @@
 #include <cstring>
 #include <mutex>
 #include <set>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "core/log.h"
 #include "core/patience.h"
 
@@ -39,13 +39,26 @@ absl::Status NoDisk(const std::string& path) {
       absl::StrCat(path, ": is neither a regular file nor a block device"));
 }
 
+// Goes down from the root one folder at a time: openat2(2) would do it at once, but a service
+// manager that forbids set-user-ID files (RestrictSUIDSGID=) takes it away.
+int OpenWithoutLinks(const std::string& path, int flags, mode_t mode) {
+  const std::vector<std::string> names = absl::StrSplit(path, '/', absl::SkipEmpty());
+  int fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  for (size_t i = 0; i < names.size() && fd >= 0; ++i) {
+    const bool last = i + 1 == names.size();
+    const int how = last ? flags : O_PATH | O_DIRECTORY | O_CLOEXEC;
+    const int next = openat(fd, names[i].c_str(), how | O_NOFOLLOW, mode);
+    const int error = errno;
+    close(fd);
+    errno = error;
+    fd = next;
+  }
+  return fd;
+}
+
 int OpenFile(const ExclusiveFile::Options& options, int flags, mode_t mode = 0) {
-  if (!options.no_links) return open(options.path.c_str(), flags, mode);
-  open_how how{};
-  how.flags = static_cast<uint64_t>(flags);
-  how.mode = mode;
-  how.resolve = RESOLVE_NO_SYMLINKS;
-  return static_cast<int>(syscall(SYS_openat2, AT_FDCWD, options.path.c_str(), &how, sizeof(how)));
+  return options.no_links ? OpenWithoutLinks(options.path, flags, mode)
+                          : open(options.path.c_str(), flags, mode);
 }
 
 // A block device that is locked against writing is refused here, not at its first write.

@@ -28,8 +28,8 @@ class ExclusiveFile {
     // > 0: a missing file is made, sparse and durably, with so many bytes; one that exists must
     // have that size.
     uint64_t create_bytes = 0;
-    // `path` is absolute, and a symbolic link at any place in it is refused (openat2(2)): where it
-    // leads was judged by its text.
+    // `path` is absolute, and a symbolic link at any place in it is refused: where it leads was
+    // judged by its text.
     bool no_links = false;
   };
 

@@ -111,6 +111,27 @@ TEST(ExclusiveFile, AFailedCreationLeavesNothingBehind) {
   EXPECT_TRUE(std::filesystem::is_empty(dir.path()));
 }
 
+TEST(ExclusiveFile, GoesThroughNoLinkWhereverItStandsIfThatIsAsked) {
+  sim::TempDir dir;
+  ASSERT_EQ(mkdir(dir.At("folder").c_str(), 0700), 0);
+  const std::string file = dir.Sparse("folder/file", kSize);
+  ASSERT_EQ(symlink("folder", dir.At("way").c_str()), 0);
+  ASSERT_EQ(symlink("file", dir.At("folder/other").c_str()), 0);
+  ASSERT_EQ(symlink("new", dir.At("folder/dangling").c_str()), 0);
+  for (const char* name : {"way/file", "folder/other"}) {
+    EXPECT_EQ(Refusal({.path = dir.At(name)}), "none");
+    EXPECT_THAT(Refusal({.path = dir.At(name), .no_links = true}), HasSubstr(name));
+  }
+  for (const char* name : {"way/new", "folder/dangling"}) {
+    EXPECT_THAT(Refusal({.path = dir.At(name), .create_bytes = kSize, .no_links = true}),
+                HasSubstr(name));
+  }
+  EXPECT_NE(access(dir.At("folder/new").c_str(), F_OK), 0);
+  EXPECT_EQ(Refusal({.path = file, .no_links = true}), "none");
+  EXPECT_EQ(Refusal({.path = dir.At("folder/new"), .create_bytes = kSize, .no_links = true}),
+            "none");
+}
+
 TEST(ExclusiveFile, RefusesWhatIsNoDisk) {
   sim::TempDir dir;
   ASSERT_EQ(mkfifo(dir.At("pipe").c_str(), 0600), 0);
