@@ -21,7 +21,7 @@ MADE = ('build/quickstart/disk.img', 'demo.img', 'copy.img')  # by the README's 
 
 # Fences and who runs what is in them: nobody (it is shown), this suite, tests/deploy/container,
 # tests/kernel.
-FENCES = {'text', 'yaml', 'sh', 'sh container', 'sh machine', 'sh kernel'}
+FENCES = {'text', 'yaml', 'sh', 'sh container', 'sh machine', 'sh server', 'sh kernel'}
 
 
 def commands():
@@ -99,13 +99,14 @@ class Newcomer(Case):
         self.assertEqual(written[0], QUICKSTART)
         self.assertGreater(len(written), 8)
         self.assert_port_is_free(10809)
+        staged = {**os.environ, 'DESTDIR': self.path('installed')}
         for name in MADE:
             self.set_aside(name)
         with Quickstart() as quickstart:
             self.assert_serves_grpc(quickstart)
             for command in written[1:]:
                 with self.subTest(command):
-                    run('sh', '-ec', command, cwd=TREE)
+                    run('sh', '-ec', command, cwd=TREE, env=staged)
             for name in MADE:
                 self.assertTrue(os.path.exists(os.path.join(TREE, name)), name)
 
