@@ -219,6 +219,9 @@ class Control {
   // --- with mutex_ held ---
   // Puts `next` in force.
   absl::Status Apply(const Config& next, const Made& made);
+  // What is there, as `asked` would have asked for it: without what was left to the server.
+  template <typename Spec>
+  Spec AsAsked(const Spec& there, const Spec& asked) const;
   // Puts `next` in force without `spec`, a part of it that was made at run time.
   template <typename Spec>
   absl::Status Take(Config& next, const Spec& spec);

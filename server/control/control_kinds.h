@@ -49,16 +49,18 @@ std::string SaidOf(const Spec& spec) {
   return RenderParts(config);
 }
 
-// What is there, as `asked` would have asked for it: without what was left to the server.
 template <typename Spec>
-Spec AsAsked(const Spec& there, const Spec& asked) {
-  static_cast<void>(asked);
-  return there;
-}
-template <>
-inline VolumeSpec AsAsked(const VolumeSpec& there, const VolumeSpec& asked) {
-  VolumeSpec same = there;
-  same.leg_bytes.resize(std::min(there.leg_bytes.size(), asked.leg_bytes.size()));
+Spec Control::AsAsked(const Spec& there, const Spec& asked) const {
+  Spec same = there;
+  if constexpr (std::is_same_v<Spec, VolumeSpec>) {
+    same.leg_bytes.resize(std::min(there.leg_bytes.size(), asked.leg_bytes.size()));
+  }
+  if constexpr (std::is_same_v<Spec, DiskSpec>) {
+    // A file has the size that it was to be made with, or need not be made.
+    const bool fits =
+        asked.size_bytes == 0 || asked.size_bytes == topology_->Disk(there.name)->limits().size;
+    if (there.kind == DiskSpec::Kind::kPath && fits) same.size_bytes = asked.size_bytes;
+  }
   return same;
 }
 
