@@ -12,7 +12,8 @@
 #include "core/target.h"
 #include "core/units.h"
 
-namespace sluice {
+// Not in sluice: there storage's tests, whose support is linked in here too, have one of that name.
+namespace sluice::nbd {
 
 class FakeTarget final : public Target {
  public:
@@ -131,4 +132,4 @@ class FakeTarget final : public Target {
   Limits limits_;
 };
 
-}  // namespace sluice
+}  // namespace sluice::nbd
