@@ -73,7 +73,7 @@ void Session::Attach(Party& party, uint64_t attach_seq, AttachDone done) {
 void Session::Close(Party& party, Reason why) {
   DropBatches(party);
   std::erase_if(attaching_, [&](const Waiting& waiting) { return waiting.party == &party; });
-  for (Running* record : running_) std::erase(record->parties, &party);
+  DropWaiter(party);
   party.OnClosed(why);
 }
 
@@ -81,7 +81,7 @@ void Session::Detach(Party& party) {
   DropBatches(party);
   std::erase_if(parties_, [&](const Joined& joined) { return joined.party == &party; });
   std::erase_if(attaching_, [&](const Waiting& waiting) { return waiting.party == &party; });
-  for (Running* record : running_) std::erase(record->parties, &party);
+  DropWaiter(party);
   if (!line_.line.is_linked()) Pump(false);
 }
 
@@ -90,6 +90,12 @@ void Session::DropBatches(const Party& party) {
   const bool front = batches_.front().party == &party;
   std::erase_if(batches_, [&](const Batch& batch) { return batch.party == &party; });
   if (front) LeaveLine();
+}
+
+void Session::DropWaiter(const Party& party) {
+  for (Running* record : running_) {
+    std::erase_if(record->waiters, [&](const Waiter& waiter) { return waiter.party == &party; });
+  }
 }
 
 // Those behind may be served by what there is.
@@ -126,7 +132,7 @@ void Session::End(Reason why, bool abandon, absl::AnyInvocable<void()> settled) 
   for (const Joined& joined : std::exchange(parties_, {})) closing.push_back(joined.party);
   for (const Batch& batch : batches_) closing.push_back(batch.party);
   for (const Running* record : running_) {
-    closing.insert(closing.end(), record->parties.begin(), record->parties.end());
+    for (const Waiter& waiter : record->waiters) closing.push_back(waiter.party);
   }
   std::sort(closing.begin(), closing.end());
   closing.erase(std::unique(closing.begin(), closing.end()), closing.end());

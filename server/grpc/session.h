@@ -132,6 +132,11 @@ class Session {
     std::span<OpRequest> ops;
     size_t next = 0;
   };
+  // Who waits for a running op: one, or those of a repeated op too, each as long as it said.
+  struct Waiter {
+    Party* party;
+    uint64_t due_ns;  // when its time is up; 0: never
+  };
   struct Running : RequestParts {
     Session* session = nullptr;
     OpRequest op;
@@ -139,9 +144,8 @@ class Session {
     bool answered = false;
     bool taken_back = false;  // its time is up, or it was cancelled
     uint64_t born_ns = 0;
-    uint64_t due_ns = 0;          // when its time is up; 0: never
-    std::vector<Party*> parties;  // who waits for it: one, or those of a repeated op too
-    size_t index = 0;             // in running_
+    std::vector<Waiter> waiters;
+    size_t index = 0;  // in running_
   };
   struct Joined {
     Party* party;
@@ -170,9 +174,11 @@ class Session {
   void TakeBack(Running& record);
   void AwaitDue(uint64_t due_ns);
   void EndOverdue();
+  uint64_t EndOverdue(Running& record, uint64_t now_ns);
   void SkipAnswered();
   void Serve(std::shared_ptr<const Export> exported);
   void DropBatches(const Party& party);
+  void DropWaiter(const Party& party);
   void Close(Party& party, Reason why);
   void LeaveLine();
   void TellIfIdle();

@@ -81,10 +81,10 @@ void Session::Cancel(Party& party, std::span<const uint64_t> op_ids) {
     }
   }
   for (Running* record : running_) {
-    const auto& asked = record->parties;
-    if (is_cancelled(record->op) && std::find(asked.begin(), asked.end(), &party) != asked.end()) {
-      TakeBack(*record);
-    }
+    const auto& waiters = record->waiters;
+    const bool asked = std::any_of(waiters.begin(), waiters.end(),
+                                   [&](const Waiter& waiter) { return waiter.party == &party; });
+    if (asked && is_cancelled(record->op)) TakeBack(*record);
   }
   SkipAnswered();
 }
@@ -136,21 +136,36 @@ void Session::EndOverdue() {
     }
   }
   for (Running* record : running_) {
-    if (record->due_ns == 0 || record->answered) continue;
-    if (record->due_ns <= now_ns && !record->taken_back) {
-      TakeBack(*record);
-      record->due_ns = now_ns + kTakenBackNs;
-    } else if (record->due_ns <= now_ns) {
-      record->due_ns = 0;
-      const OpResult late{record->op.op_id, DataBytes(record->op), Reason::kDiskTimeout, ETIMEDOUT,
-                          TookUs(*record)};
-      for (Party* party : std::exchange(record->parties, {})) party->OnResult(late, nullptr);
-      continue;
-    }
-    next_ns = std::min(next_ns, record->due_ns);
+    if (!record->answered) next_ns = std::min(next_ns, EndOverdue(*record, now_ns));
   }
   if (next_ns != UINT64_MAX) AwaitDue(next_ns);
   SkipAnswered();
+}
+
+// Answers those who do not wait for it any longer; when it is to be looked at again. While nobody
+// waits longer it is taken back first, for it may not have begun below.
+uint64_t Session::EndOverdue(Running& record, uint64_t now_ns) {
+  const auto is_over = [now_ns](const Waiter& waiter) {
+    return waiter.due_ns != 0 && waiter.due_ns <= now_ns;
+  };
+  auto& waiters = record.waiters;
+  if (!record.taken_back && !waiters.empty() &&
+      std::all_of(waiters.begin(), waiters.end(), is_over)) {
+    TakeBack(record);
+    for (Waiter& waiter : waiters) waiter.due_ns = now_ns + kTakenBackNs;
+    return now_ns + kTakenBackNs;
+  }
+  const OpResult late{record.op.op_id, DataBytes(record.op), Reason::kDiskTimeout, ETIMEDOUT,
+                      TookUs(record)};
+  for (const Waiter& waiter : waiters) {
+    if (is_over(waiter)) waiter.party->OnResult(late, nullptr);
+  }
+  std::erase_if(waiters, is_over);
+  uint64_t next_ns = UINT64_MAX;
+  for (const Waiter& waiter : waiters) {
+    if (waiter.due_ns != 0) next_ns = std::min(next_ns, waiter.due_ns);
+  }
+  return next_ns;
 }
 
 // Nobody waits behind an op that is answered.
@@ -274,7 +289,9 @@ bool Session::Repeat(Party& party, const OpRequest& op, OpWindow::Verdict verdic
     }
     case OpWindow::Verdict::kRunning:
       for (Running* record : running_) {
-        if (record->op.op_id == op.op_id && record->remembered) record->parties.push_back(&party);
+        if (record->op.op_id == op.op_id && record->remembered) {
+          record->waiters.push_back({&party, op.due_ns});
+        }
       }
       return true;
     case OpWindow::Verdict::kForgotten:
@@ -301,10 +318,9 @@ void Session::Launch(Party& party, const OpRequest& op, Running& record, bool re
   record.op.data = nullptr;
   record.remembered = remembered;
   record.answered = record.taken_back = false;
-  record.due_ns = op.due_ns;
   record.born_ns = reactor_.now_ns();
   stats_->of(KindOf(op.op)).requests.Add(1);
-  record.parties.assign(1, &party);
+  record.waiters.assign(1, {&party, op.due_ns});
   record.index = running_.size();
   running_.push_back(&record);
   if (op.op == Op::kRead) ++reading_;
@@ -363,8 +379,10 @@ void Session::OnDone(Running& record) {
     result.all_zero = true;
     has_data = false;
   }
-  for (Party* party : record.parties) party->OnResult(result, has_data ? &bio : nullptr);
-  record.parties.clear();
+  for (const Waiter& waiter : record.waiters) {
+    waiter.party->OnResult(result, has_data ? &bio : nullptr);
+  }
+  record.waiters.clear();
 }
 
 void Session::OnReleased(Running& record) {

@@ -235,6 +235,33 @@ TEST_F(SessionEndsTest, WhoAsksAgainIsToldHowALateOpEnded) {
   EXPECT_THAT(disk_->offsets(), ElementsAre(0));
 }
 
+TEST_F(SessionEndsTest, WhoAsksAgainWaitsNoLongerThanItSaysAndTheFirstGoesOn) {
+  Stream& first = New();
+  Stream& again = New();
+  Send(first, {Timed(Write(1, 0), 500)});
+  disk_->StartAll();
+  Send(again, {Timed(Write(1, 0), 100)});
+  Advance(100);
+  EXPECT_THAT(again.results, ElementsAre(Pair(1, Reason::kDiskTimeout)));
+  EXPECT_THAT(first.results, IsEmpty());
+  Serve();
+  EXPECT_EQ(again.results.size(), 1u);
+  EXPECT_THAT(first.results, ElementsAre(Pair(1, Reason::kNone)));
+}
+
+TEST_F(SessionEndsTest, AnOpIsNotTakenBackWhileSomebodyWaitsForIt) {
+  Stream& first = New();
+  Stream& again = New();
+  Send(first, {Timed(Write(1, 0), 200)});
+  Send(again, {Timed(Write(1, 0), 100)});
+  Advance(100);
+  EXPECT_EQ(disk_->queued(), 1u);
+  EXPECT_THAT(again.results, ElementsAre(Pair(1, Reason::kDiskTimeout)));
+  Advance(100);
+  EXPECT_EQ(disk_->queued(), 0u);
+  EXPECT_THAT(first.results, ElementsAre(Pair(1, Reason::kCancelled)));
+}
+
 TEST_F(SessionEndsTest, AReadStillWaitsForALateWrite) {
   Stream& stream = New();
   Send(stream, {Timed(Write(1, 0), 100)});
