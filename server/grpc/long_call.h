@@ -3,6 +3,7 @@
 // call that waits. It ends when it has said all, when the client goes, or when the door drains.
 #pragma once
 
+#include <grpc/support/time.h>
 #include <grpcpp/alarm.h>
 #include <grpcpp/server_context.h>
 
@@ -68,11 +69,17 @@ class LongCall : public Call,
   // Turns soon, on the queue's thread. Any thread, under whatever lock; not after End().
   void Nudge() {
     if (!nudging_.exchange(true)) {
-      nudge_.Set(&cq_, std::chrono::system_clock::now(), nudged_.Give());
+      nudge_.Set(&cq_, gpr_now(GPR_CLOCK_MONOTONIC), nudged_.Give());
     }
   }
   // OnTime() once, then; before that another one may not be asked for. Under the lock.
-  void WakeAt(std::chrono::system_clock::time_point when) { alarm_.Set(&cq_, when, due_.Give()); }
+  void WakeAt(std::chrono::steady_clock::time_point when) {
+    const std::chrono::nanoseconds left = when - std::chrono::steady_clock::now();
+    alarm_.Set(
+        &cq_,
+        gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_nanos(left.count(), GPR_TIMESPAN)),
+        due_.Give());
+  }
 
   // Under the lock; each at most once in Advance().
   template <typename Message>

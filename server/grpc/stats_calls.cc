@@ -45,7 +45,7 @@ class WatchStats final : public StatsCall {
     }
     if (filling_ || timed_) return;
     timed_ = true;
-    next_ = std::max(next_ + std::chrono::milliseconds(ms), std::chrono::system_clock::now());
+    next_ = std::max(next_ + std::chrono::milliseconds(ms), std::chrono::steady_clock::now());
     WakeAt(next_);
   }
   void OnTime() override {
@@ -75,7 +75,7 @@ class WatchStats final : public StatsCall {
   bool fresh_ = false;
   bool filling_ = false;
   bool timed_ = false;
-  std::chrono::system_clock::time_point next_{};
+  std::chrono::steady_clock::time_point next_{};
 };
 
 }  // namespace

@@ -88,9 +88,9 @@ class WaitOperation final : public WaitCall {
     Describe(*found, *response.mutable_operation());
     Answer(response);
   }
-  std::chrono::system_clock::time_point Deadline() const {
+  std::chrono::steady_clock::time_point Deadline() const {
     const uint32_t ms = request_.timeout_ms() != 0 ? request_.timeout_ms() : kWaitDefaultMs;
-    return std::chrono::system_clock::now() + std::chrono::milliseconds(ms);
+    return std::chrono::steady_clock::now() + std::chrono::milliseconds(ms);
   }
   void OnTime() override {
     {
