@@ -27,6 +27,24 @@ void AddLegs(Tree& tree, CLI::App& app, std::function<void(const std::string&)> 
   tree.SetHint(legs, {.named = Named::kTarget});
 }
 
+void AddLegBytes(CLI::App& concat, const Create& request) {
+  const char* const name = "--leg-bytes";
+  concat
+      .add_option_function<std::vector<std::string>>(
+          name,
+          [name, request](const std::vector<std::string>& sizes) {
+            for (const std::string& text : sizes) {
+              uint64_t bytes = 0;
+              const absl::Status status = TakeSize(name, text, bytes);
+              if (!status.ok()) throw CLI::ValidationError(std::string(status.message()));
+              request->mutable_volume()->mutable_concat()->add_leg_bytes(bytes);
+            }
+          },
+          "what it has of each leg but the last; of others what they have, or it had of them")
+      ->option_text("SIZE ...")
+      ->expected(1, 63);
+}
+
 void FinishCreate(Tree& tree, CLI::App& app, const Create& request) {
   AddChange(app, request);
   const auto json = AddJson(app);
@@ -59,7 +77,11 @@ void DeclareCreate(Tree& tree, CLI::App& volume) {
   AddLegs(tree, concat, [joined](const std::string& name) {
     joined->mutable_volume()->mutable_concat()->add_leg(name);
   });
-  concat.footer("Examples:\n  sluice volume create concat long d2 d3");
+  AddLegBytes(concat, joined);
+  concat.footer(
+      "A leg may become longer later: what lies behind it stays where it is.\n\n"
+      "Examples:\n  sluice volume create concat long d2 d3\n"
+      "  sluice volume create concat long d2 d3 --leg-bytes 4G");
   FinishCreate(tree, concat, joined);
 
   CLI::App& stripe = tree.Add(create, "stripe", "chunks dealt to the legs in turn");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `sluice volume ...`
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "client/command/text.h"
 #include "client/control/commands.h"
 #include "client/control/json.h"
@@ -56,6 +57,9 @@ void PrintVolume(const v1::VolumeStatus& volume, bool json) {
   facts.Add("name", volume.spec().name());
   facts.Add("layout", LayoutOf(volume.spec()));
   facts.Add("of", MadeOf(volume.spec()));
+  if (volume.spec().concat().leg_bytes_size() > 0) {
+    facts.Add("leg bytes", absl::StrJoin(volume.spec().concat().leg_bytes(), " "));
+  }
   facts.Add("size", absl::StrCat(SizeText(volume.size_bytes()), " (", volume.size_bytes(), ")"));
   facts.Add("block", SizeText(volume.block_size_bytes()));
   facts.Add("reactor",

@@ -241,6 +241,8 @@ TEST(ClientCommandLine, ManagementRefusesWhatCannotBe) {
   EXPECT_THAT(Why({"disk", "add", "d", "/p", "--depth", "1025"}), HasSubstr("--depth"));
   EXPECT_THAT(Why({"disk", "depth", "d", "-1"}), HasSubstr("-1"));
   EXPECT_THAT(Why({"volume", "create", "slice", "s", "d0"}), HasSubstr("--size"));
+  EXPECT_THAT(Why({"volume", "create", "concat", "c", "d0", "d1", "--leg-bytes", "some"}),
+              HasSubstr("--leg-bytes"));
   EXPECT_THAT(Why({"volume", "grow", "s"}), HasSubstr("--size"));
   EXPECT_THAT(Why({"volume", "grow", "s", "--size", "1", "--add", "d"}), HasSubstr("--add"));
   EXPECT_THAT(Why({"export", "create", "e", "v", "--exclusive", "me"}), HasSubstr("sessions"));

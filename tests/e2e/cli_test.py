@@ -118,6 +118,18 @@ class Life(Operator):
         self.start()
         self.assertRegex(self.rows('export', 'list')['new'], r'16.0 MiB +ro +new')
 
+    def test_a_concat_is_deleted_and_made_again_as_it_was(self):
+        for disk in ('a', 'b'):
+            self.say('disk', 'add', disk, 'memory:4M')
+        self.assertIn('created, 5.0 MiB', self.say('volume', 'create', 'concat', 'v', 'a', 'b',
+                                                   '--leg-bytes', '1M'))
+        self.assertRegex(self.say('volume', 'show', 'v'), r'leg bytes +1048576\n')
+        self.assertIn('another', self.cure('volume', 'create', 'concat', 'v', 'a', 'b',
+                                           '--leg-bytes', '2M'))
+        self.say('volume', 'delete', 'v')
+        self.assertIn('created, 5.0 MiB', self.say('volume', 'create', 'concat', 'v', 'a', 'b',
+                                                   '--leg-bytes', '1048576'))
+
     def test_of_a_session(self):
         with subprocess.Popen([SLUICE, 'bench', self.server.uri('long'), '--time', '60s'],
                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as load:
