@@ -168,16 +168,24 @@ TEST_F(ControlServicesTest, WatchersMissNothingWhileMuchHappensAndLeaveWhenTheyL
 
 TEST_F(ControlServicesTest, ADrainEndsWhatWaits) {
   const auto begun = control().operations().Begin("a test", [] {});
+  v1::WaitOperationRequest request;
+  request.set_id(begun->id);
+  request.set_timeout_ms(600'000);
+  ::grpc::CompletionQueue queue;
+  ::grpc::ClientContext waiting, context;
+  const auto waits = operations_->AsyncWaitOperation(&waiting, request, &queue);
   v1::WaitOperationResponse answer;
-  auto waits = std::async(std::launch::async, [&] { return Wait(begun->id, 600'000, answer); });
-  ::grpc::ClientContext context;
+  ::grpc::Status ended;
+  waits->Finish(&answer, &ended, nullptr);
   const auto figures = stats_->WatchStats(&context, v1::WatchStatsRequest());
   v1::WatchStatsResponse response;
-  ASSERT_TRUE(figures->Read(&response));
+  ASSERT_TRUE(figures->Read(&response));  // what was sent before it has arrived
   EXPECT_EQ(response.stats().disks_size(), 1);
   while (!control().Close()) std::this_thread::yield();
   house_->DrainDoors();
-  EXPECT_TRUE(waits.get().ok());
+  void* tag = nullptr;
+  bool ok = false;
+  EXPECT_TRUE(queue.Next(&tag, &ok) && ok && ended.ok()) << ended.error_message();
   EXPECT_EQ(answer.operation().state(), v1::OPERATION_STATE_RUNNING);
   while (figures->Read(&response)) {
   }
