@@ -5,12 +5,16 @@
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <pthread.h>
 #include <sys/stat.h>
 
 #include <array>
 #include <cerrno>
+#include <chrono>
+#include <condition_variable>
 #include <cstdio>
 #include <cstring>
+#include <mutex>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -22,8 +26,9 @@ namespace sluice {
 namespace {
 
 constexpr size_t kNameMax = 128;
-constexpr size_t kReadAhead = 64 * kKiB;  // taken from the socket at a time
-constexpr uint64_t kLookEveryNs = kSecond;
+constexpr size_t kReadAhead = 64 * kKiB;       // taken from the socket at a time
+constexpr std::chrono::seconds kLookEvery{1};  // at the files
+constexpr std::chrono::seconds kLastLook{1};   // may take at the end
 constexpr uint32_t kMessagesMax = 16;  // of TLS itself, that stand between two pieces of data
 // Forward secrecy and authenticated encryption only (TLS 1.2; 1.3 has nothing else).
 constexpr char kCiphers[] = "ECDHE+AESGCM:ECDHE+CHACHA20";
@@ -213,45 +218,112 @@ absl::StatusOr<std::shared_ptr<const TlsContext>> TlsContext::Load(
   return std::shared_ptr<const TlsContext>(new TlsContext(std::move(inside)));
 }
 
-TlsKeeper::TlsKeeper(TlsFiles files, std::string protocol,
-                     std::shared_ptr<const TlsContext> context)
-    : files_(std::move(files)), protocol_(std::move(protocol)), context_(std::move(context)) {
-  stamp_ = Stamp();
-}
+// What the keeper and its thread share; the last of them lets go of it.
+struct TlsKeeper::Looks {
+  Looks(TlsFiles its_files, std::string its_protocol, std::shared_ptr<const TlsContext> first)
+      : files(std::move(its_files)),
+        protocol(std::move(its_protocol)),
+        stamp(Stamp()),
+        context(std::move(first)) {}
+
+  void Loop();
+  std::string Stamp() const;
+  // Null: the old one stays in use.
+  std::shared_ptr<const TlsContext> Look(bool anew);
+
+  const TlsFiles files;
+  const std::string protocol;
+  std::string stamp;  // of what was loaded, or refused, last; the thread's
+
+  std::mutex mutex;  // guards all below
+  std::condition_variable changed;
+  std::shared_ptr<const TlsContext> context;
+  bool read_anew = false;
+  bool looking = false;
+  bool stop = false;
+};
 
 // Equal as long as no file was written or replaced.
-std::string TlsKeeper::Stamp() const {
-  std::string stamp;
-  for (const std::string* file : {&files_.cert, &files_.key, &files_.client_ca}) {
+std::string TlsKeeper::Looks::Stamp() const {
+  std::string now;
+  for (const std::string* file : {&files.cert, &files.key, &files.client_ca}) {
     struct stat info {};
     if (stat(file->c_str(), &info) != 0) {
-      absl::StrAppend(&stamp, "missing;");
+      absl::StrAppend(&now, "missing;");
       continue;
     }
-    absl::StrAppend(&stamp, info.st_dev, ",", info.st_ino, ",", info.st_size, ",",
+    absl::StrAppend(&now, info.st_dev, ",", info.st_ino, ",", info.st_size, ",",
                     info.st_mtim.tv_sec, ",", info.st_mtim.tv_nsec, ";");
   }
-  return stamp;
+  return now;
 }
 
-std::shared_ptr<const TlsContext> TlsKeeper::Current(uint64_t now_ns, bool now) {
-  if (!now && now_ns - looked_ns_ < kLookEveryNs) return context_;
-  looked_ns_ = now_ns;
-  std::string stamp = Stamp();
-  if (!now && stamp == stamp_) return context_;
-  stamp_ = std::move(stamp);
+std::shared_ptr<const TlsContext> TlsKeeper::Looks::Look(bool anew) {
+  std::string now = Stamp();
+  if (!anew && now == stamp) return nullptr;
+  stamp = std::move(now);
   std::vector<std::string> warnings;
-  auto fresh = TlsContext::Load(files_, protocol_, warnings);
+  auto fresh = TlsContext::Load(files, protocol, warnings);
   for (const std::string& warning : warnings) Log(LogLevel::kWarning, warning);
-  if (fresh.ok()) {
-    context_ = *std::move(fresh);
-    Log(LogLevel::kInfo,
-        absl::StrCat("tls: ", files_.cert, ", its key and ", files_.client_ca, " were read anew"));
-  } else {
+  if (!fresh.ok()) {
     Log(LogLevel::kError,
         absl::StrCat("tls: the old certificates stay in use: ", fresh.status().message()));
+    return nullptr;
   }
-  return context_;
+  return *std::move(fresh);
+}
+
+void TlsKeeper::Looks::Loop() {
+  std::unique_lock lock(mutex);
+  for (;;) {
+    changed.wait_for(lock, kLookEvery, [this] { return read_anew || stop; });
+    if (stop) return;
+    looking = true;
+    const bool anew = std::exchange(read_anew, false);
+    lock.unlock();
+    std::shared_ptr<const TlsContext> fresh = Look(anew);
+    lock.lock();
+    if (fresh != nullptr) {
+      context = std::move(fresh);
+      Log(LogLevel::kInfo,
+          absl::StrCat("tls: ", files.cert, ", its key and ", files.client_ca, " were read anew"));
+    }
+    looking = false;
+    changed.notify_all();
+  }
+}
+
+TlsKeeper::TlsKeeper(TlsFiles files, std::string protocol,
+                     std::shared_ptr<const TlsContext> context)
+    : looks_(std::make_shared<Looks>(std::move(files), std::move(protocol), std::move(context))) {
+  thread_ = std::thread([looks = looks_] {
+    pthread_setname_np(pthread_self(), "tls-files");
+    looks->Loop();
+  });
+}
+
+TlsKeeper::~TlsKeeper() {
+  std::unique_lock lock(looks_->mutex);
+  looks_->stop = true;
+  looks_->changed.notify_all();
+  const bool over = looks_->changed.wait_for(lock, kLastLook, [this] { return !looks_->looking; });
+  lock.unlock();
+  if (over) {
+    thread_.join();
+  } else {
+    thread_.detach();
+  }
+}
+
+std::shared_ptr<const TlsContext> TlsKeeper::Current() const {
+  const std::lock_guard lock(looks_->mutex);
+  return looks_->context;
+}
+
+void TlsKeeper::Reload() {
+  const std::lock_guard lock(looks_->mutex);
+  looks_->read_anew = true;
+  looks_->changed.notify_all();
 }
 
 struct TlsStream::Inside {

@@ -13,6 +13,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -47,24 +48,26 @@ class TlsContext {
 };
 
 // The context that new connections get, renewed when the files change. A set of files that does not
-// load keeps the old one in use and is told once. One thread.
+// load keeps the old one in use and is told once. The files are looked at, every second, and read
+// on a thread of its own, so that a file system that hangs holds nobody up. Any thread.
 class TlsKeeper {
  public:
-  // REQUIRES: `context` was loaded from `files`.
+  // REQUIRES: `context` was loaded from `files`. Looks at them, which blocks.
   TlsKeeper(TlsFiles files, std::string protocol, std::shared_ptr<const TlsContext> context);
+  // Waits a second at most for a look under way; one that hangs is left to itself.
+  ~TlsKeeper();
+  TlsKeeper(const TlsKeeper&) = delete;
+  TlsKeeper& operator=(const TlsKeeper&) = delete;
 
-  // Looks at the files at most once a second, or at once if `now`. Reads them when they changed,
-  // which blocks.
-  std::shared_ptr<const TlsContext> Current(uint64_t now_ns, bool now = false);
+  // The newest that was read.
+  std::shared_ptr<const TlsContext> Current() const;
+  // Has the files read anew, soon, though they may look as before.
+  void Reload();
 
  private:
-  std::string Stamp() const;
-
-  const TlsFiles files_;
-  const std::string protocol_;
-  std::shared_ptr<const TlsContext> context_;
-  std::string stamp_;  // of what was loaded, or refused, last
-  uint64_t looked_ns_ = 0;
+  struct Looks;
+  const std::shared_ptr<Looks> looks_;
+  std::thread thread_;
 };
 
 // The server's end of one connection, on a socket that does not block and outlives it. One thread.

@@ -60,7 +60,7 @@ class Relay::Loop {
 
   // --- its thread ---
   void Enter(int fd, const Peer& peer, Turnstile::Ticket ticket);
-  void Reload() { keeper_.Current(clock_.NowNs(), true); }
+  void Reload() { keeper_.Reload(); }
   void Drain();
   void Stop() { stop_at_ns_ = clock_.NowNs() + kLingerNs; }
 
@@ -273,8 +273,7 @@ void Relay::Loop::Enter(int fd, const Peer& peer, Turnstile::Ticket ticket) {
     return;
   }
   const uint64_t id = ++last_id_;
-  auto guest =
-      std::make_unique<Guest>(std::move(owned), keeper_.Current(now_ns), options_.frame_max);
+  auto guest = std::make_unique<Guest>(std::move(owned), keeper_.Current(), options_.frame_max);
   guest->id = id;
   guest->name = absl::StrCat("grpc tls ", id, " (", peer.text, "): ");
   guest->host = host;

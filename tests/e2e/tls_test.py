@@ -12,6 +12,7 @@ import time
 import certs
 import h2
 import wire
+from disks import Nbdkit, fuse_file
 from rpc import Channel, Failed, READ_ONLY, call
 from server import Server, refuses
 from sluice.v1 import server_pb2, server_pb2_grpc
@@ -272,6 +273,21 @@ class Files(Tls):
             return True
         except Failed:
             return False
+
+    def test_a_file_system_that_hangs_holds_nobody_up(self):
+        nbdkit = self.enterContext(Nbdkit(self.tmp, 'file', self.authority.cert))
+        on_it = self.enterContext(fuse_file(self.tmp, nbdkit))
+        config = self.config().replace(f'client_ca: "{self.authority.cert}"',
+                                       f'client_ca: "{on_it}"')
+        server = self.serve(config=config)
+        self.addCleanup(nbdkit.resume)
+        session = self.channel(server).open(client='a')
+        nbdkit.stall(mounts=True)
+        time.sleep(1.5)  # the files are looked at once a second
+        began = time.monotonic()
+        session.write(0, bytes(512))
+        self.channel(server).open(client='b', mode=READ_ONLY)
+        self.assertLess(time.monotonic() - began, 5)
 
     def test_files_that_do_not_load_keep_the_old_ones_in_use(self):
         server = self.serve()
