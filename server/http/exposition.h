@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A snapshot as Prometheus' text format. Names and units are Prometheus' (base units, _total for
 // what only rises); a family's help says what it counts. What never happened is left out: a series
-// appears with its first request, error, or client, and stays. prometheus-cpp's model of metrics
-// sits behind this.
+// appears with its first request, error, or client, and stays.
 #pragma once
 
 #include <string>
