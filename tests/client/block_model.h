@@ -55,22 +55,27 @@ class BlockModel {
     return last_error_;
   }
 
-  // Reads every block and holds it against what may be there. Nothing is outstanding.
-  void Check(const Volume& volume) {
+  // Nothing is outstanding.
+  void Check(const Volume& volume) { ASSERT_EQ(Fault(volume), ""); }
+
+  // Reads every block and holds it against what may be there; what is wrong first, if anything.
+  std::string Fault(const Volume& volume) {
     std::vector<uint64_t> read(blocks_.size() * kWords);
     const Status status = volume.Read(0, std::as_writable_bytes(std::span(read)));
-    ASSERT_TRUE(status.ok()) << status.ToString();
+    if (!status.ok()) return status.ToString();
     const std::lock_guard lock(mutex_);
     for (size_t block = 0; block < blocks_.size(); ++block) {
       const uint64_t* const words = &read[block * kWords];
       const uint64_t version = words[0] == 0 ? 0 : words[0] - block * kSalt;
-      ASSERT_GE(version, blocks_[block].answered) << "block " << block << " was reverted";
-      ASSERT_LE(version, blocks_[block].asked) << "block " << block;
+      const std::string name = "block " + std::to_string(block);
+      if (version < blocks_[block].answered) return name + " was reverted";
+      if (version > blocks_[block].asked) return name + " holds what was never written";
       for (size_t word = 0; word < kWords; ++word) {
-        ASSERT_EQ(words[word], version == 0 ? 0 : Word(block, version, word))
-            << "block " << block << " is torn";
+        const uint64_t expected = version == 0 ? 0 : Word(block, version, word);
+        if (words[word] != expected) return name + " is torn";
       }
     }
+    return "";
   }
 
  private:

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "client/crc32c.h"
+#include "google/rpc/status.pb.h"
 
 namespace sluice {
 namespace {
@@ -16,6 +17,14 @@ namespace {
 ::grpc::Status End(const ::grpc::ServerContext& context, bool all) {
   while (!all && !context.IsCancelled()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   return ::grpc::Status::OK;
+}
+
+::grpc::Status Refusal(v1::ErrorReason reason) {
+  v1::BlockError error;
+  error.set_reason(reason);
+  google::rpc::Status status;
+  status.add_details()->PackFrom(error);
+  return ::grpc::Status(::grpc::StatusCode::ABORTED, "refused", status.SerializeAsString());
 }
 
 }  // namespace
@@ -43,10 +52,18 @@ FakeGrpcServer::~FakeGrpcServer() {
   if (!path_.empty()) unlink(path_.c_str());
 }
 
-::grpc::Status FakeGrpcServer::OpenVolume(::grpc::ServerContext*, const v1::OpenVolumeRequest*,
+::grpc::Status FakeGrpcServer::OpenVolume(::grpc::ServerContext*,
+                                          const v1::OpenVolumeRequest* request,
                                           v1::OpenVolumeResponse* response) {
-  response->set_session_id("0123456789abcdef");
-  response->set_epoch(1);
+  {
+    const std::lock_guard lock(mutex_);
+    if (request->epoch() != 0 && request->epoch() != epoch_) {
+      return Refusal(v1::ERROR_REASON_STALE_EPOCH);
+    }
+    response->set_epoch(++epoch_);
+    session_ = std::to_string((uint64_t{1} << 50) + epoch_);  // 16 bytes
+    response->set_session_id(session_);
+  }
   response->set_lease_ms(behaviour_.lease_ms);
   v1::Geometry& geometry = *response->mutable_geometry();
   geometry.set_size_bytes(memory_.size() / 2);
@@ -79,6 +96,10 @@ FakeGrpcServer::~FakeGrpcServer() {
 ::grpc::Status FakeGrpcServer::Io(::grpc::ServerContext* context, Stream* stream) {
   v1::IoRequest request;
   if (!stream->Read(&request) || !request.has_attach()) return ::grpc::Status::CANCELLED;
+  {
+    const std::lock_guard lock(mutex_);
+    if (request.attach().session_id() != session_) return Refusal(v1::ERROR_REASON_SESSION_LOST);
+  }
   ++attaches_;
   v1::IoResponse first;
   first.mutable_attached()->mutable_credits()->set_ops(64);
@@ -144,6 +165,30 @@ void FakeGrpcServer::Notify(const v1::IoNotice& notice) {
 void FakeGrpcServer::HangUp() {
   const std::lock_guard lock(mutex_);
   for (::grpc::ServerContext* context : contexts_) context->TryCancel();
+}
+
+void FakeGrpcServer::Restart() {
+  {
+    const std::lock_guard lock(mutex_);
+    session_.clear();
+  }
+  HangUp();
+}
+
+void FakeGrpcServer::Admit() {
+  const std::lock_guard lock(mutex_);
+  ++epoch_;
+  session_.clear();
+}
+
+void FakeGrpcServer::Put(uint64_t offset, const std::string& bytes) {
+  const std::lock_guard lock(mutex_);
+  memory_.replace(offset, bytes.size(), bytes);
+}
+
+std::string FakeGrpcServer::Get(uint64_t offset, size_t length) {
+  const std::lock_guard lock(mutex_);
+  return memory_.substr(offset, length);
 }
 
 }  // namespace sluice

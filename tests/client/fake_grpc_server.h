@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A BlockService for tests of the SDK: memory behind a unix socket or TLS, and misbehaviour on
-// order.
+// order. It keeps no law: whatever arrives on a stream is carried out, as often as it comes.
 #pragma once
 
 #include <grpcpp/server.h>
@@ -54,9 +54,16 @@ class FakeGrpcServer final : private v1::BlockService::Service {
   void Notify(const v1::IoNotice& notice);
   // Ends every stream.
   void HangUp();
+  // Ends every stream, and knows no session any more.
+  void Restart();
+  // Another writer is admitted: who opens again with an earlier epoch is refused.
+  void Admit();
+  // What another client writes and reads.
+  void Put(uint64_t offset, const std::string& bytes);
+  std::string Get(uint64_t offset, size_t length);
 
  private:
-  ::grpc::Status OpenVolume(::grpc::ServerContext*, const v1::OpenVolumeRequest*,
+  ::grpc::Status OpenVolume(::grpc::ServerContext*, const v1::OpenVolumeRequest* request,
                             v1::OpenVolumeResponse* response) override;
   ::grpc::Status KeepAlive(::grpc::ServerContext*, const v1::KeepAliveRequest*,
                            v1::KeepAliveResponse* response) override;
@@ -76,7 +83,9 @@ class FakeGrpcServer final : private v1::BlockService::Service {
   std::atomic<uint64_t> ops_ = 0;
   std::atomic<uint64_t> attaches_ = 0;
   std::mutex mutex_;
-  std::string memory_ = std::string(1 << 20, '\0');  // guarded by mutex_, like the next two
+  std::string memory_ = std::string(1 << 20, '\0');  // guarded by mutex_, like the next four
+  uint64_t epoch_ = 0;
+  std::string session_;  // the id of the newest
   std::set<Stream*> streams_;
   std::set<::grpc::ServerContext*> contexts_;
   std::unique_ptr<::grpc::Server> server_;

@@ -47,11 +47,11 @@ CUTS = {
 }
 
 
-def main():
+def main(cuts):
     root, path, out = sys.argv[1:]
     with open(f'{root}/{path}', encoding='utf-8') as f:
         text = f.read()
-    for cut, instead in CUTS[path]:
+    for cut, instead in cuts[path]:
         if text.count(cut) != 1:
             sys.exit(f'cut_fence.py: {path}: stands there {text.count(cut)} times: {cut}')
         text = text.replace(cut, instead)
@@ -59,4 +59,5 @@ def main():
         f.write(text)
 
 
-main()
+if __name__ == '__main__':
+    main(CUTS)
