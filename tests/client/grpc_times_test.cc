@@ -94,10 +94,14 @@ TEST_F(GrpcTimesTest, WhatWaitsWhenTheLeaseRunsOutIsSentAfterTheNextAttach) {
                              },
                          .lease_ms = 400});
   const Volume volume = Open(server);
-  std::latch posted(1);
+  std::latch busy(1), posted(1);
   Bytes read(512);
   const uint64_t nowhere = uint64_t{1} << 40;  // ends at once
-  volume.AsyncRead(nowhere, read, [&](const Status&) { posted.wait(); });
+  volume.AsyncRead(nowhere, read, [&](const Status&) {
+    busy.count_down();
+    posted.wait();
+  });
+  busy.wait();  // so that the next two are begun in one turn
   std::future<Status> writing = volume.WriteFuture(0, block_);
   volume.AsyncRead(nowhere, read,
                    [](const Status&) { std::this_thread::sleep_for(milliseconds(500)); });

@@ -148,10 +148,14 @@ TEST_F(ClientReplay, TheServerRestartsAndAnotherWriterWasThereFirst) {
 // The I/O thread is kept busy until the lease is over, and then has the old write to send.
 TEST_F(ClientReplay, TheLeaseRunsOutBeforeAWriteIsSentAndAnotherWriterComes) {
   const Volume volume = Open(Access::kReadWrite);
-  std::latch posted(1);
+  std::latch busy(1), posted(1);
   std::vector<std::byte> read(kBlock);
   const uint64_t nowhere = uint64_t{1} << 40;  // ends at once
-  volume.AsyncRead(nowhere, read, [&](const Status&) { posted.wait(); });
+  volume.AsyncRead(nowhere, read, [&](const Status&) {
+    busy.count_down();
+    posted.wait();
+  });
+  busy.wait();  // so that the next two are begun in one turn
   std::future<Status> writing = volume.WriteFuture(0, kOld);
   volume.AsyncRead(nowhere, read, [&](const Status&) {
     std::this_thread::sleep_for(milliseconds(500));
