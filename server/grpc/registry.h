@@ -211,7 +211,8 @@ class Registry {
 
   std::list<Turn> line_;
   std::map<std::string, uint64_t> spent_;  // by export's name: an epoch that nobody may present
-  std::map<std::string, Held> held_;       // by the export's name
+  // By the export's name, for ever, as epochs are: as many as administrators ever gave names to.
+  std::map<std::string, Held> held_;
   std::map<uint64_t, std::unique_ptr<Holder>> holders_;  // by handle
   uint64_t last_handle_ = 0;
   uint16_t next_reactor_ = 0;
