@@ -6,6 +6,7 @@ say they are empty until something happens."""
 import json
 import os
 import re
+import tempfile
 import threading
 import time
 
@@ -56,6 +57,7 @@ class Load(threading.Thread):
         super().__init__(daemon=True)
         self.server, self.session = server, channel.open(mode=SHARED)
         self.halt = threading.Event()
+        self.turn_may_begin = threading.Lock()
         self.failed = None
 
     def run(self):
@@ -63,8 +65,10 @@ class Load(threading.Thread):
             with connect(self.server.address) as client:
                 turn = 0
                 while not self.halt.is_set():
-                    self._work(client, turn)
+                    with self.turn_may_begin:
+                        self._work(client, turn)
                     turn += 1
+                    self.halt.wait(0.01)
         except Exception as failed:  # told by stop()
             self.failed = failed
 
@@ -82,9 +86,15 @@ class Load(threading.Thread):
             assert client.call(wire.READ, 1 << 40, 512) == wire.EINVAL
             self.session.write(at, data)
             self.session.read(at, 4096)
-        self.halt.wait(0.01)
 
-    def stop(self):
+    def paused(self):
+        return self.turn_may_begin
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
         self.halt.set()
         self.join(30)
         if self.failed:
@@ -92,20 +102,21 @@ class Load(threading.Thread):
 
 
 class Scraped(Case):
-    def setUp(self):
-        super().setUp()
-        self.server = self.enterContext(Server(
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        folder = cls.enterClassContext(tempfile.TemporaryDirectory(prefix='sluice-e2e-'))
+        cls.server = cls.enterClassContext(Server(
             'serve', '--http', '127.0.0.1:0', '--nbd', '127.0.0.1:0', '--grpc',
-            f'unix:{self.path("grpc.sock")}', '--state-dir', self.path('state'), '--name', 'disk',
-            sparse_file(self.path('disk.img'), 16 * MIB)))
-        self.load = Load(self.server, self.enterContext(Channel(self.server)))
-        self.load.start()
-        self.addCleanup(self.load.stop)
-        host, port = http_address(self.server)
-        self.prometheus = self.enterContext(Prometheus(
-            self.tmp, [f'{host}:{port}'], [os.path.join(DEPLOY, 'prometheus/alerts.yml')]))
+            f'unix:{folder}/grpc.sock', '--state-dir', f'{folder}/state', '--name', 'disk',
+            sparse_file(f'{folder}/disk.img', 16 * MIB)))
+        cls.channel = cls.enterClassContext(Channel(cls.server))
+        cls.load = cls.enterClassContext(Load(cls.server, cls.channel))
+        host, port = http_address(cls.server)
+        cls.prometheus = cls.enterClassContext(Prometheus(
+            folder, [f'{host}:{port}'], [os.path.join(DEPLOY, 'prometheus/alerts.yml')]))
         # Some scrapes, so that there are rates.
-        eventually(lambda: (self.prometheus.query('count_over_time(up{job="sluice"}[1m])')
+        eventually(lambda: (cls.prometheus.query('count_over_time(up{job="sluice"}[1m])')
                             or [({}, 0)])[0][1] >= 8, 60, 'eight scrapes')
 
     def value(self, expression):
@@ -127,10 +138,10 @@ class Scraped(Case):
         self.assertTrue(2 <= riders <= 16, riders)
         self.assertLess(self.value('scrape_duration_seconds{job="sluice"}'), 5)
 
-        self.load.stop()
-        time.sleep(2.5)
-        there = Metrics(self.server).sum('sluice_requests_total')
-        self.assertEqual(self.value('sum(sluice_requests_total)'), there)
+        with self.load.paused():
+            time.sleep(2.5)
+            there = Metrics(self.server).sum('sluice_requests_total')
+            self.assertEqual(self.value('sum(sluice_requests_total)'), there)
 
     def test_the_alert_rules_are_loaded_and_at_rest(self):
         groups = self.prometheus.get('rules')['groups']
@@ -160,6 +171,8 @@ class Scraped(Case):
                 self.assertEqual(values, [{'instance': ':'.join(map(str, http_address(
                     self.server)))}.get(name, 'disk')])
 
+
+class Dashboard(Case):
     def test_the_dashboard_names_only_what_there_is(self):
         names = {name for _, _, e in dashboard_queries()
                  for name in re.findall(r'\b(?:sluice|process)_\w+', e)}
