@@ -59,7 +59,7 @@ void GrpcSession::Open() {
   if (ever_ && options_.access == Access::kReadWrite) request.set_epoch(epoch_);
   request.set_force(options_.force && !ever_);
   opening_ = UnaryCall<v1::OpenVolumeResponse>::Start(
-      loop_, options_.connect_timeout_ms,
+      loop_, std::max<uint64_t>((AttemptEndNs() - asked_ns_) / kMillisecond, 1),
       [&](auto* context, auto* queue) { return stub_->AsyncOpenVolume(context, request, queue); },
       [this](const ::grpc::Status& status, const v1::OpenVolumeResponse& answer) {
         opening_ = nullptr;
@@ -243,10 +243,17 @@ void GrpcSession::OnTick(uint64_t now_ns) {
   }
 }
 
+uint64_t GrpcSession::AttemptEndNs() const {
+  const uint64_t step_ns = asked_ns_ + options_.connect_timeout_ms * kMillisecond;
+  if (trouble_since_ns_ == 0) return step_ns;
+  const uint64_t given_up_ns = trouble_since_ns_ + options_.reconnect_ms * kMillisecond;
+  return std::clamp(given_up_ns, asked_ns_, step_ns);
+}
+
 uint64_t GrpcSession::next_tick_ns() const {
   switch (state_) {
     case State::kAttaching:
-      return asked_ns_ + options_.connect_timeout_ms * kMillisecond;
+      return AttemptEndNs();
     case State::kPausing:
       return retry_ns_;
     case State::kUp:

@@ -97,6 +97,8 @@ class GrpcSession final : private GrpcStream::Owner {
   void KeepAlive(uint64_t now_ns);
   void Renew(uint64_t asked_ns);
   void LoseLease();
+  // When the open or attach under way has taken too long, or reconnecting altogether.
+  uint64_t AttemptEndNs() const;
   void Lose(const Failure& failure);
   // Gives up everything that is under way.
   void Drop();

@@ -153,7 +153,7 @@ TEST_F(GrpcReplayTest, AServerThatFallsSilentIsLeftAndKnowsItsOpsAgain) {
 
 TEST_F(GrpcReplayTest, AServerThatDoesNotComeBackIsGivenUp) {
   const Volume volume = Open({.reconnect_ms = 100});
-  proxy_.HoldReplies(true);
+  proxy_.HoldReplies(true);  // who connects is not answered either
   const Bytes data = Block(1);
   Bytes read(4096);
   std::future<Status> writing = volume.WriteFuture(0, data);
@@ -161,6 +161,8 @@ TEST_F(GrpcReplayTest, AServerThatDoesNotComeBackIsGivenUp) {
   std::this_thread::sleep_for(milliseconds(50));
   server_.Kill();
   proxy_.Reset();
+  // Long before the attempt under way would end.
+  ASSERT_EQ(writing.wait_for(std::chrono::seconds(10)), std::future_status::ready);
   EXPECT_EQ(writing.get().code(), StatusCode::kUnknownOutcome);
   EXPECT_EQ(behind.get().code(), StatusCode::kUnavailable);
   EXPECT_EQ(volume.Read(0, read).code(), StatusCode::kUnavailable);
