@@ -24,10 +24,13 @@ bool IsRecord(const VolumeSpec& volume) {
          std::count(volume.leg_bytes.begin(), volume.leg_bytes.end(), uint64_t{0}) == 0;
 }
 
-// It has the legs of `record`, perhaps with others behind them.
-bool HasLegsOf(const VolumeSpec& volume, const VolumeSpec& record) {
-  return IsConcat(volume) && volume.legs.size() >= record.legs.size() &&
-         std::equal(record.legs.begin(), record.legs.end(), volume.legs.begin());
+// One of the two has the legs of the other, perhaps with others behind them. A single leg says too
+// little to know a concat by.
+bool HaveSameLegs(const VolumeSpec& volume, const VolumeSpec& record) {
+  const size_t both = std::min(volume.legs.size(), record.legs.size());
+  return IsConcat(volume) && both > 1 &&
+         std::equal(record.legs.begin(), record.legs.begin() + static_cast<std::ptrdiff_t>(both),
+                    volume.legs.begin());
 }
 
 // The concat `name` among `volumes`; their end if there is none.
@@ -101,14 +104,14 @@ absl::StatusOr<LegRecord> LegRecord::Load(StateDir& state) {
 const VolumeSpec* LegRecord::Find(const VolumeSpec& volume,
                                   const std::vector<VolumeSpec>& all) const {
   const auto named = FindConcat(records_, volume.name);
-  if (named != records_.end() && HasLegsOf(volume, *named)) return &*named;
+  if (named != records_.end() && HaveSameLegs(volume, *named)) return &*named;
   const auto legs = std::find_if(records_.rbegin(), records_.rend(), [&](const VolumeSpec& record) {
-    return HasLegsOf(volume, record);
+    return HaveSameLegs(volume, record);
   });
   if (legs != records_.rend()) return &*legs;
   if (named == records_.end()) return nullptr;
   const bool goes_on_elsewhere = std::any_of(
-      all.begin(), all.end(), [&](const VolumeSpec& other) { return HasLegsOf(other, *named); });
+      all.begin(), all.end(), [&](const VolumeSpec& other) { return HaveSameLegs(other, *named); });
   return goes_on_elsewhere ? nullptr : &*named;
 }
 

@@ -6,7 +6,7 @@
 //
 // A concat goes on from the record of its name. If that has other legs or there is none, it goes on
 // from the last one of its legs, for then the volume has another name; in either case legs may have
-// been put behind those that it had.
+// been put behind those that it had, or the last of them taken away.
 //
 // Control thread, or with Control's mutex held; blocks. Errors name the file, or the volume and a
 // key of the config.

@@ -122,6 +122,19 @@ TEST_F(LegRecordTest, AVolumeOfAnotherNameGoesOnWhereItsLegsWere) {
   EXPECT_FALSE(refused_);
 }
 
+// `old` is what the first two legs were once; since then the volume was made anew, and longer.
+TEST_F(LegRecordTest, FewerLegsGoOnFromTheLastRecordOfThemNotFromAnOlderOne) {
+  Started({Concat("old", {"a", "b"}, {kMiB})});
+  Started({Concat("v", {"a", "b", "c"}, {2 * kMiB, kMiB})});
+  for (const char* name : {"v", "w"}) {
+    EXPECT_THAT(Recalled({Concat(name, {"a", "b"})}), ElementsAre(2 * kMiB)) << name;
+    EXPECT_THAT(said_, HasSubstr("leg: \"c\" is none any more"));
+  }
+  // A new one has the old one's name.
+  EXPECT_THAT(Recalled({Concat("v", {"e", "f"}), Concat("w", {"a", "b"})}), IsEmpty());
+  EXPECT_FALSE(refused_);
+}
+
 TEST_F(LegRecordTest, WhatWasMadeAtRunTimeSaysItselfAndTakesItsNamesRecordWithIt) {
   Started({Concat("v", {"a", "b"}, {kMiB})});
   Started({Concat("v", {"a", "b"}, {2 * kMiB})}, {"v"});
