@@ -165,7 +165,10 @@ class Step final : public Tag {
 class Call {
  public:
   Call(Host& host, Quota& quota) : host_(host), quota_(quota) { host.live.fetch_add(1); }
-  virtual ~Call() { host_.Leave(); }
+  virtual ~Call() {
+    Depart();  // while the host is there for sure
+    host_.Leave();
+  }
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
 

@@ -44,7 +44,7 @@ class FakeEpochs final : public Epochs {
 };
 
 // A unary call's end at the session.
-class Caller final : public Party {
+class UnaryParty final : public Party {
  public:
   void OnResult(const OpResult& result, const Bio*) noexcept override { reason = result.reason; }
   void OnTaken() noexcept override {}
@@ -98,9 +98,9 @@ class RegistryTest : public testing::Test {
     return answer->has_value() ? (*answer)->refused : Reason::kNone;
   }
   // A write in that session; its result when it is there.
-  Caller& Write(const OpenAnswer& session, uint64_t op_id, uint64_t offset) {
-    callers_.push_back(std::make_unique<Caller>());
-    Caller& caller = *callers_.back();
+  UnaryParty& Write(const OpenAnswer& session, uint64_t op_id, uint64_t offset) {
+    callers_.push_back(std::make_unique<UnaryParty>());
+    UnaryParty& caller = *callers_.back();
     caller.op = {op_id, Op::kWrite, 0, offset, 4096, data_.data()};
     auto found = registry_->Find(session.session_id, session.epoch);
     if (found.refused != Reason::kNone) {
@@ -199,7 +199,7 @@ class RegistryTest : public testing::Test {
                                    reactors_.at(0).Post(std::move(done));
                                  });
   std::string data_ = std::string(4096, 'x');
-  std::vector<std::unique_ptr<Caller>> callers_;
+  std::vector<std::unique_ptr<UnaryParty>> callers_;
 };
 
 }  // namespace sluice::rpc

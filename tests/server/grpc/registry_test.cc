@@ -60,9 +60,9 @@ TEST_F(RegistryTest, AReaderIsInNobodysWay) {
 
 TEST_F(RegistryTest, ATakeoverWaitsForWhatTheOldHolderHasAtTheDisk) {  // promise 6
   const OpenAnswer old = Opened(Ask("a"));
-  Caller& at_disk = Write(old, 1, 0);
+  UnaryParty& at_disk = Write(old, 1, 0);
   disk_->StartAll();
-  Caller& queued = Write(old, 2, 4096);
+  UnaryParty& queued = Write(old, 2, 4096);
   const auto fresh = Open(Forced(Ask("b")));
   EXPECT_FALSE(fresh->has_value());
   EXPECT_EQ(disk_->queued(), 0u);  // cancelled
@@ -294,7 +294,7 @@ TEST_F(RegistryTest, OpeningsOnTheirWayTogetherDoNotPassTheShare) {
 
 TEST_F(RegistryTest, ADrainAnswersAndEndsEverySession) {
   const OpenAnswer session = Opened(Ask("a"));
-  Caller& caller = Write(session, 1, 0);
+  UnaryParty& caller = Write(session, 1, 0);
   bool drained = false;
   reactors_.at(0).Post([&] { registry_->Drain([&] { drained = true; }); });
   Turn();
