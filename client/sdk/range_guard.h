@@ -2,7 +2,8 @@
 // Lets what changes a range go before what comes to it later, be that another change or a read, and
 // changes in the order they came. What has not been answered is then never younger than what has,
 // so that sending it again cannot undo anything; and no read of a higher number arrives, on another
-// connection, before the change whose bytes it is about. Reads hold nobody back. One thread.
+// connection, before the change whose bytes it is about. A read that has entered holds nobody back;
+// one that is held keeps its place before what comes later. One thread.
 #pragma once
 
 #include <cstdint>
