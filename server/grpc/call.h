@@ -41,6 +41,10 @@ inline constexpr Quota::Limits kStreams{1024, 256, "Io streams",
 inline constexpr Quota::Limits kUnary{
     256 * kMiB, 64 * kMiB, "bytes of unary calls",
     "wait for the answers of some, make them smaller, or use an Io stream"};
+// Those that are no ops: leases are renewed and the server is run also while ops fill their room,
+// on a drive that hangs.
+inline constexpr Quota::Limits kNoOps{64 * kMiB, 16 * kMiB, "bytes of unary calls that are no ops",
+                                      "wait for the answers of some"};
 inline constexpr uint64_t kUnaryBytes = 16 * kKiB;  // of one, besides its data
 inline constexpr Quota::Limits kLongCalls{
     // of one kind, but Io
@@ -88,6 +92,7 @@ struct Host {
   Callers callers;
   Quota streams{kStreams};
   Quota unary{kUnary};
+  Quota no_ops{kNoOps};
   std::list<Quota> others;             // made before the first call
   ControlServices* control = nullptr;  // set before the first call
   // Io's messages are made and parsed by its calls: gRPC would do both outside of a Step's

@@ -17,6 +17,13 @@
 
 namespace sluice::rpc {
 
+// Whether calls of that kind are ops of a session, which may wait for a drive as long as it hangs.
+template <typename Request>
+inline constexpr bool kIsOp =
+    std::is_same_v<Request, v1::ReadRequest> || std::is_same_v<Request, v1::WriteRequest> ||
+    std::is_same_v<Request, v1::WriteZeroesRequest> ||
+    std::is_same_v<Request, v1::DiscardRequest> || std::is_same_v<Request, v1::FlushRequest>;
+
 // What a call's data take, the answer's or the request's, bytes.
 template <typename Request>
 uint64_t DataBytesOf(const Request& request) {
@@ -38,7 +45,7 @@ class Unary : public Call, public std::enable_shared_from_this<Unary<Service, Re
   using Handler = void (*)(std::shared_ptr<Unary> call);
 
   Unary(Host& host, ::grpc::ServerCompletionQueue& cq, Service& service, Ask ask, Handler handler)
-      : Call(host, host.unary),
+      : Call(host, kIsOp<Request> ? host.unary : host.no_ops),
         cq_(cq),
         service_(service),
         ask_(ask),

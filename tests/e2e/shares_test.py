@@ -164,6 +164,7 @@ class Hung(Shared):
         refused = self.wait_for(calls, grpc.StatusCode.RESOURCE_EXHAUSTED)
         self.assertIn('"vm7" has its share of the server\'s bytes of unary calls',
                       refused.exception().details())
+        self.session.keep_alive()  # has room of its own
         for channel in self.others(self.server):
             channel.open(client='b', mode=SHARED).write(0, bytes(MIB))
         # Those that were let in wait; one that came out of order may have been overtaken.
