@@ -16,7 +16,8 @@
 #include <vector>
 
 #include "sluice/client.h"
-#include "tests/client/fake_grpc_server.h"
+#include "tests/client/eventually.h"
+#include "tests/client/fake_grpc_test.h"
 
 namespace sluice {
 namespace {
@@ -25,29 +26,7 @@ using Bytes = std::vector<std::byte>;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-void Eventually(const std::function<bool()>& condition) {
-  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-  while (!condition() && std::chrono::steady_clock::now() < until) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  ASSERT_TRUE(condition());
-}
-
-class GrpcErrorsTest : public ::testing::Test {
- protected:
-  Volume Open(const FakeGrpcServer& server, Options options = {}) {
-    options.on_event = [this](Event event, const std::string&) {
-      ++events_[static_cast<size_t>(event)];
-    };
-    auto volume = client_->Open(server.uri(), options);
-    EXPECT_TRUE(volume.ok()) << volume.status().ToString();
-    return *std::move(volume);
-  }
-  int Count(Event event) const { return events_[static_cast<size_t>(event)]; }
-
-  std::atomic<int> events_[8] = {};
-  Result<Client> client_ = Client::Create();
-};
+class GrpcErrorsTest : public FakeGrpcTest {};
 
 TEST_F(GrpcErrorsTest, EveryReasonHasItsCode) {
   std::atomic<v1::ErrorReason> reason = v1::ERROR_REASON_UNSPECIFIED;

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "sluice/client.h"
-#include "tests/client/fake_grpc_server.h"
+#include "tests/client/fake_grpc_test.h"
 
 namespace sluice {
 namespace {
@@ -21,20 +21,7 @@ using ::testing::HasSubstr;
 
 constexpr uint64_t kHalf = 1 << 18;  // of the volume
 
-class GrpcRangesTest : public ::testing::Test {
- protected:
-  Volume Open(const FakeGrpcServer& server, Options options = {}) {
-    options.on_event = [this](Event event, const std::string&) {
-      lost_ += event == Event::kConnectionLost ? 1 : 0;
-    };
-    auto volume = client_->Open(server.uri(), options);
-    EXPECT_TRUE(volume.ok()) << volume.status().ToString();
-    return *std::move(volume);
-  }
-
-  std::atomic<int> lost_ = 0;
-  Result<Client> client_ = Client::Create();
-};
+class GrpcRangesTest : public FakeGrpcTest {};
 
 void Tell(FakeGrpcServer::ExtentsWriter& writer, uint64_t offset, uint64_t length, bool zero) {
   v1::GetBlockStatusResponse message;
@@ -59,7 +46,7 @@ TEST_F(GrpcRangesTest, ASilentServerIsLeftAndTheRestIsAskedForAgain) {
   EXPECT_THAT(*extents,
               ElementsAre(Extent{0, kHalf, false, true}, Extent{kHalf, kHalf, false, false}));
   EXPECT_THAT(asked, ElementsAre(0, 0, kHalf));  // what was told was not asked for again
-  EXPECT_EQ(lost_, 2);
+  EXPECT_EQ(Count(Event::kConnectionLost), 2);
   EXPECT_EQ(server.attaches(), 3u);
 }
 
@@ -88,7 +75,7 @@ TEST_F(GrpcRangesTest, AServerThatTakesLongIsNotSilentWhileItTells) {
   }});
   const Volume volume = Open(server, {.reply_timeout_ms = 600});
   EXPECT_TRUE(volume.Extents(0, kHalf).ok());
-  EXPECT_EQ(lost_, 0);
+  EXPECT_EQ(Count(Event::kConnectionLost), 0);
 }
 
 TEST_F(GrpcRangesTest, WhatDoesNotJoinOrIsNothingIsRefused) {
@@ -153,7 +140,7 @@ TEST_F(GrpcRangesTest, ASilentServerIsAskedAgainForTheSumsThatItDidNotTell) {
   const Volume volume = Open(server, {.reply_timeout_ms = 150});
   EXPECT_EQ(volume.Checksums(0, 4096, 1024)->size(), 4u);
   EXPECT_THAT(asked, ElementsAre(0, 2048, 2048));
-  EXPECT_EQ(lost_, 2);
+  EXPECT_EQ(Count(Event::kConnectionLost), 2);
 }
 
 TEST_F(GrpcRangesTest, WhatADrainingServerDoesNotReadIsAskedForAfterTheNextAttach) {

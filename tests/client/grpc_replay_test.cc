@@ -8,13 +8,13 @@
 
 #include <atomic>
 #include <chrono>
-#include <functional>
 #include <random>
 #include <thread>
 #include <vector>
 
 #include "sluice/client.h"
 #include "tests/client/block_model.h"
+#include "tests/client/eventually.h"
 #include "tests/client/fault_proxy.h"
 #include "tests/client/real_server.h"
 
@@ -26,14 +26,6 @@ using std::chrono::milliseconds;
 using ::testing::HasSubstr;
 
 Bytes Block(int value) { return Bytes(4096, std::byte(value)); }
-
-void Eventually(const std::function<bool()>& condition) {
-  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-  while (!condition() && std::chrono::steady_clock::now() < until) {
-    std::this_thread::sleep_for(milliseconds(1));
-  }
-  ASSERT_TRUE(condition());
-}
 
 // Counts what a volume tells.
 struct Told {

@@ -12,27 +12,15 @@
 
 #include "sluice/client.h"
 #include "tests/client/bytes.h"
-#include "tests/client/fake_grpc_server.h"
+#include "tests/client/fake_grpc_test.h"
 
 namespace sluice {
 namespace {
 
 using std::chrono::milliseconds;
 
-class GrpcTimesTest : public ::testing::Test {
+class GrpcTimesTest : public FakeGrpcTest {
  protected:
-  Volume Open(const FakeGrpcServer& server, Options options = {}) {
-    options.on_event = [this](Event event, const std::string&) {
-      ++events_[static_cast<size_t>(event)];
-    };
-    auto volume = client_->Open(server.uri(), options);
-    EXPECT_TRUE(volume.ok()) << volume.status().ToString();
-    return *std::move(volume);
-  }
-  int Count(Event event) const { return events_[static_cast<size_t>(event)]; }
-
-  std::atomic<int> events_[8] = {};
-  Result<Client> client_ = Client::Create();
   const Bytes block_ = Data(0, 4096);
 };
 

@@ -5,12 +5,11 @@
 
 #include <atomic>
 #include <chrono>
-#include <functional>
-#include <thread>
 #include <vector>
 
 #include "client/bench/pattern.h"
 #include "sluice/client.h"
+#include "tests/client/eventually.h"
 #include "tests/client/fake_server.h"
 #include "tests/client/fault_proxy.h"
 
@@ -26,14 +25,6 @@ Bytes Data(uint64_t seed) {
   Bytes bytes(4096);
   bench::FillPattern(seed, 0, {reinterpret_cast<uint8_t*>(bytes.data()), bytes.size()});
   return bytes;
-}
-
-void Eventually(const std::function<bool()>& condition) {
-  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-  while (!condition() && std::chrono::steady_clock::now() < until) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  ASSERT_TRUE(condition());
 }
 
 class ReconnectTest : public ::testing::Test {

@@ -20,6 +20,7 @@
 
 #include "sluice/client.h"
 #include "tests/client/block_model.h"
+#include "tests/client/eventually.h"
 #include "tests/client/fake_grpc_server.h"
 
 namespace sluice {
@@ -35,14 +36,6 @@ constexpr bool kFenced = true;
 
 constexpr size_t kBlock = BlockModel::kBlock;
 const std::vector<std::byte> kOld(kBlock, std::byte{'o'});
-
-void Eventually(const std::function<bool()>& condition) {
-  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-  while (!condition() && std::chrono::steady_clock::now() < until) {
-    std::this_thread::sleep_for(milliseconds(1));
-  }
-  ASSERT_TRUE(condition());
-}
 
 class ClientReplay : public ::testing::Test {
  protected:
